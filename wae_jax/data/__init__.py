@@ -1,0 +1,48 @@
+"""Data: sources of encoded images, host-side transforms, and loaders that resume exactly."""
+
+from wae_jax.data.fetch import cache_root, fetch_npm, fetch_pypi, fetch_url
+from wae_jax.data.loader import (
+    Batch,
+    EvalLoader,
+    TrainLoader,
+    check_resume,
+    make_eval_loader,
+    make_train_loader,
+)
+from wae_jax.data.order import uniforms
+from wae_jax.data.sources import Source, SourceInfo, open_source
+from wae_jax.data.transforms import (
+    DecodeError,
+    ImageNetEval,
+    ImageNetTrain,
+    SmallEval,
+    SmallTrain,
+    Transform,
+    decode,
+    make_transform,
+)
+
+__all__ = [
+    "Batch",
+    "DecodeError",
+    "EvalLoader",
+    "ImageNetEval",
+    "ImageNetTrain",
+    "SmallEval",
+    "SmallTrain",
+    "Source",
+    "SourceInfo",
+    "TrainLoader",
+    "Transform",
+    "cache_root",
+    "check_resume",
+    "decode",
+    "fetch_npm",
+    "fetch_pypi",
+    "fetch_url",
+    "make_eval_loader",
+    "make_train_loader",
+    "make_transform",
+    "open_source",
+    "uniforms",
+]

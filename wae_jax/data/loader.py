@@ -1,0 +1,245 @@
+"""Batches on Grain: a training stream that resumes exactly, and a padded pass for evaluation.
+
+What is in batch k follows from (seed, batch size, data set, k) alone, see `order`. Threads or
+worker processes only decide who computes it, so a run may resume with another number of workers or
+of processes and sees the same images, cropped and flipped the same way. A Grain element is a whole
+batch: per-element overhead is paid once per batch.
+"""
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import cv2
+import grain
+import numpy as np
+from absl import flags
+
+from wae_jax.data import order, sources, transforms
+from wae_jax.data.records import DecodedRecords
+from wae_jax.errors import UserError
+
+# image uint8 (b, S, S, 3), label int32 (b,), mask float32 (b,): 1 for an example, 0 for padding.
+Batch = dict[str, np.ndarray]
+
+_ENDLESS = 1 << 62
+
+
+@dataclasses.dataclass(frozen=True)
+class _TrainBatches:
+    """Makes training batch k."""
+
+    records: DecodedRecords
+    transform: transforms.Transform
+    shard: order.Shard
+    seed: int
+
+    def __call__(self, batch: int) -> Batch:
+        epochs, records = order.train_records(
+            self.shard.positions(batch), seed=self.seed, num_examples=len(self.records.source)
+        )
+        images, labels = self.records.read(records)
+        numbers = order.uniforms(self.seed, epochs, records, self.transform.draws)
+        return {
+            "image": self.transform(images, numbers),
+            "label": labels,
+            "mask": np.ones(len(labels), np.float32),
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class _EvalBatches:
+    """Makes batch k of the split in its own order; what lies past its end is zeros."""
+
+    records: DecodedRecords
+    transform: transforms.Transform
+    shard: order.Shard
+
+    def __call__(self, batch: int) -> Batch:
+        size, local_size = self.transform.size, self.shard.local_size
+        out = {
+            "image": np.zeros((local_size, size, size, 3), np.uint8),
+            "label": np.zeros(local_size, np.int32),
+            "mask": np.zeros(local_size, np.float32),
+        }
+        records = self.shard.positions(batch)
+        records = records[records < len(self.records.source)]
+        if count := len(records):
+            images, out["label"][:count] = self.records.read(records)
+            out["image"][:count] = self.transform(images, np.empty((count, self.transform.draws)))
+            out["mask"][:count] = 1
+        return out
+
+
+class TrainLoader:
+    """Iterator over training batches; knows the position after the last one handed out.
+
+    Use `make_train_loader`. Closing it, or leaving its `with` block, ends threads and workers.
+    """
+
+    def __init__(self, dataset: grain.IterDataset, position: dict[str, Any]):
+        self._position = position
+        self._iterator = iter(dataset)
+
+    def __iter__(self) -> "TrainLoader":
+        return self
+
+    def __next__(self) -> Batch:
+        batch = next(self._iterator)
+        self._position["next_batch"] += 1
+        return batch
+
+    def state(self) -> dict[str, Any]:
+        """Where the stream stands, fit for JSON; resume with its `next_batch` as `start_batch`."""
+        return dict(self._position)
+
+    def close(self) -> None:
+        """Stops prefetching. May be called twice."""
+        self._iterator.close()
+
+    def __enter__(self) -> "TrainLoader":
+        return self
+
+    def __exit__(self, *exc) -> None:
+        self.close()
+
+
+class EvalLoader:
+    """One pass over a split per `iter()`; `len()` is its batches, the same in all processes."""
+
+    def __init__(self, dataset: grain.IterDataset, num_batches: int):
+        self._dataset, self._num_batches = dataset, num_batches
+
+    def __len__(self) -> int:
+        return self._num_batches
+
+    def __iter__(self) -> Iterator[Batch]:
+        iterator = iter(self._dataset)
+        try:
+            yield from iterator
+        finally:
+            iterator.close()
+
+
+def make_train_loader(
+    source: sources.Source,
+    transform: transforms.Transform,
+    *,
+    batch_size: int,
+    seed: int,
+    start_batch: int = 0,
+    num_batches: int | None = None,
+    process_index: int = 0,
+    process_count: int = 1,
+    workers: int = 0,
+    threads: int | None = None,
+    prefetch: int = 4,
+) -> TrainLoader:
+    """Makes the endless stream of shuffled epochs, batch by batch; nothing is dropped.
+
+    Args:
+      source: the split to train on.
+      transform: from `transforms.make_transform(..., train=True)`.
+      batch_size: examples per global batch, over all processes.
+      seed: decides order, crops and flips; 0 <= seed < 2**63.
+      start_batch: global batch to begin with; 0, or `next_batch` of a kept state.
+      num_batches: batches to hand out before the end, or None for no end.
+      process_index, process_count: this process gets the contiguous slice of each global batch that
+        has its number.
+      workers: processes that make batches; 0 for threads in this one. The script must guard its
+        entry point by `if __name__ == "__main__":`, as workers import it.
+      threads: threads that make batches, in this process or in each worker. Default: one per core
+        for photos that are decoded here, else one.
+      prefetch: batches made ahead, in this process or in each worker.
+
+    Raises:
+      UserError: the batch size cannot be shared evenly between the processes.
+    """
+    shard = order.Shard(batch_size, process_index, process_count)
+    make_batch = _TrainBatches(source.decoded, transform, shard, seed)
+    stop = _ENDLESS if num_batches is None else start_batch + num_batches
+    dataset = _dataset(make_batch, start_batch, stop, workers, threads, prefetch)
+    return TrainLoader(
+        dataset,
+        {
+            "next_batch": start_batch,
+            "seed": seed,
+            "batch_size": batch_size,
+            "num_examples": len(source),
+            "source": source.info.name,
+            "split": source.info.split,
+        },
+    )
+
+
+def make_eval_loader(
+    source: sources.Source,
+    transform: transforms.Transform,
+    *,
+    batch_size: int,
+    process_index: int = 0,
+    process_count: int = 1,
+    workers: int = 0,
+    threads: int | None = None,
+    prefetch: int = 4,
+) -> EvalLoader:
+    """Makes the whole split in its own order, each example once over all processes.
+
+    Every process gets the same number of batches of the same shape; what is missing at the end is
+    filled with zeros and mask 0. Arguments and errors are those of `make_train_loader`.
+    """
+    shard = order.Shard(batch_size, process_index, process_count)
+    make_batch = _EvalBatches(source.decoded, transform, shard)
+    num_batches = -(-len(source) // batch_size)
+    return EvalLoader(_dataset(make_batch, 0, num_batches, workers, threads, prefetch), num_batches)
+
+
+def check_resume(state: dict[str, Any], loader: TrainLoader) -> None:
+    """Makes sure that a loader continues the stream that `state` was taken from.
+
+    Raises:
+      UserError: seed, batch size, data set, split or its size differ.
+    """
+    new = loader.state()
+    differing = [
+        f"{key} was {state.get(key)!r} and is {new[key]!r}"
+        for key in new
+        if key != "next_batch" and state.get(key) != new[key]
+    ]
+    if differing:
+        raise UserError(
+            f"the checkpoint was made with other data: {'; '.join(differing)}; restore "
+            "these settings, or start in a new working directory"
+        )
+
+
+def _dataset(
+    make_batch, start: int, stop: int, workers: int, threads: int | None, prefetch: int
+) -> grain.IterDataset:
+    _one_opencv_thread()
+    if threads is None:
+        threads = 1 if workers or make_batch.records.kept else os.cpu_count() or 1
+    dataset = (
+        grain.MapDataset.range(start, stop)
+        .map(make_batch)
+        .to_iter_dataset(
+            grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(prefetch, threads))
+        )
+    )
+    if not workers:
+        return dataset
+    if not flags.FLAGS.is_parsed():  # Grain hands its own flags to the workers
+        flags.FLAGS.mark_as_parsed()
+    options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=prefetch)
+    return dataset.mp_prefetch(options, worker_init_fn=_init_worker)
+
+
+def _init_worker(index: int, count: int) -> None:
+    del index, count
+    _one_opencv_thread()
+
+
+def _one_opencv_thread() -> None:
+    """Keeps OpenCV from starting a thread per core for each small image."""
+    cv2.setNumThreads(1)
