@@ -1,0 +1,29 @@
+"""Trains a classifier, all stages of its config; run again, it continues where it stopped.
+
+    python train.py --config=configs/quickstart.py --workdir=runs/quickstart
+
+Any config key can be set as a flag: --config.stages.joint.epochs=3. The last line on stdout is a
+JSON object with the results; progress goes to stderr, metrics.jsonl and TensorBoard files to the
+workdir.
+"""
+
+import json
+
+from absl import flags
+from ml_collections import config_flags
+
+from wae_jax import cli
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, as configs/vgg16.py:wae.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints, metrics and results.")
+flags.mark_flags_as_required(["config", "workdir"])
+
+
+def main() -> None:
+    from wae_jax.loop import train
+
+    print(json.dumps(train(_CONFIG.value, _WORKDIR.value)), flush=True)
+
+
+if __name__ == "__main__":
+    cli.run_with_flags(main)

@@ -1,0 +1,23 @@
+"""Make a CNN image classifier several times cheaper from the input side.
+
+``train(config, workdir)`` trains a classifier whose front end splits the image into two
+half-resolution sub-images (the Wavelet-like Auto-Encoder); ``load(path)`` gives it back as
+``(model, variables)``; ``model.for_inference(variables)`` is its fast form.
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Classifier": "model", "Outputs": "model", "build_model": "model", "SubImages": "frontends",
+    "UserError": "errors", "load": "evaluate", "model_settings": "settings", "train": "loop",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str):
+    # Imported on first use: data-loading workers and `wae_jax.wavelets` need only a part.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'wae_jax' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"wae_jax.{_HOMES[name]}"), name)

@@ -1,0 +1,78 @@
+"""The record of where a measurement was made; without it a time means nothing."""
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import re
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from wae_jax.errors import UserError
+
+PACKAGES = ("jax", "jaxlib", "flax", "numpy", "torch")
+
+
+def pick_device(kind: str) -> jax.Device:
+    """The first device of a kind ("cpu", "gpu", "tpu"); of jax's own choice where it is empty.
+
+    Raises:
+        UserError: there is none.
+    """
+    try:
+        return jax.devices(kind or None)[0]
+    except RuntimeError as error:
+        raise UserError(f"jax finds no device for --devices={kind}: {error}") from error
+
+
+def cpu_model() -> str:
+    """The processor's name as the system gives it."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        text = ""
+    match = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return match[1] if match else platform.processor() or platform.machine()
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def cpu_threads() -> int:
+    """Threads of XLA's CPU backend: one per usable core, or ``PJRT_NPROC``."""
+    return int(os.environ.get("PJRT_NPROC") or usable_cores())
+
+
+def device_name(device: jax.Device) -> str:
+    """What a reader of results calls the device: the GPU's or TPU's name, or the CPU's model."""
+    return cpu_model() if device.platform == "cpu" else device.device_kind
+
+
+def environment(device: jax.Device) -> dict[str, Any]:
+    """Versions, flags, threads, processor, device and date, as JSON-able values.
+
+    A package that is not installed has version None. ``load_average`` is the machine's own of the
+    last minute: above 1 at the start of a run, someone else was computing.
+    """
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = None
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(), **versions,
+        "system": f"{platform.system()} {platform.release()}",
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "matmul_precision": jax.config.jax_default_matmul_precision,
+        "cpu": cpu_model(), "cores": usable_cores(), "cpu_threads": cpu_threads(),
+        "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "backend": device.platform, "device": device_name(device),
+    }

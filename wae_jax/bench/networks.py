@@ -1,0 +1,141 @@
+"""The networks that a benchmark compares, in their inference form."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tensorflow_datasets as tfds
+
+from wae_jax import checkpoints, data
+from wae_jax.errors import UserError
+from wae_jax.evaluate import Evaluator, load_step
+from wae_jax.model import DTYPES, Classifier, build_model, init_variables
+from wae_jax.parallel import Parallel
+from wae_jax.settings import DataSettings, Settings, choose, settings_from_config
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """One method's network.
+
+    model, variables: the inference form; its parameters are stored in the computation's dtype.
+    trained_model, trained_variables: the form it is trained in, float32 parameters.
+    top1, top5: fractions, as evaluated in this dtype; None without a checkpoint.
+    """
+
+    method: str
+    settings: Settings
+    dtype: str
+    num_classes: int
+    model: Classifier
+    variables: Any
+    trained_model: Classifier
+    trained_variables: Any
+    top1: float | None = None
+    top5: float | None = None
+
+    @property
+    def image_size(self) -> int:
+        return self.settings.data.image_size
+
+    @property
+    def backbone(self) -> str:
+        """Its name, with the plan where the name does not tell the layers."""
+        backbone = self.settings.model.backbone
+        return f"{backbone.name} {backbone.plan}".strip()
+
+    def scores(self, variables, images: jax.Array) -> jax.Array:
+        """uint8 RGB (B, S, S, 3) -> scores (B, num_classes)."""
+        return self.model.apply(variables, images, train=False).scores
+
+
+def build_network(method: str, config: Mapping[str, Any], dtype: str, *, num_classes: int = 0,
+                  checkpoint: str = "") -> Network:
+    """The network that ``config`` (a plain nested dict) describes.
+
+    dtype: of the computation, in place of the config's.
+    num_classes: 0 for that of the config's data set.
+    checkpoint: a workdir or checkpoint step whose weights, and accuracy on the evaluation split of
+        the config's data set, are taken; else the weights are random.
+
+    Raises:
+        UserError: an unknown option, data set or dtype, or a checkpoint of another network.
+    """
+    choose("model.dtype", dtype, DTYPES)
+    settings = settings_from_config(config)
+    settings = dataclasses.replace(settings, model=dataclasses.replace(settings.model, dtype=dtype))
+    if checkpoint:
+        variables, num_classes = _restore(method, config, checkpoint)
+    else:
+        variables, num_classes = None, num_classes or class_count(settings.data)
+    size = settings.data.image_size
+    trained = build_model(settings.model, num_classes=num_classes, image_size=size)
+    if variables is None:
+        variables = random_variables(trained, size, settings.seed)
+    model, folded = trained.for_inference(variables)
+    folded = {**folded, "params": jax.tree.map(lambda x: x.astype(DTYPES[dtype]),
+                                               folded["params"])}
+    figures = _evaluate(trained, variables, settings) if checkpoint else {}
+    return Network(method, settings, dtype, num_classes, model, folded, trained, variables,
+                   top1=figures.get("top1"), top5=figures.get("top5"))
+
+
+def class_count(settings: DataSettings) -> int:
+    """How many classes the data set has; TFDS knows it of its own without the data."""
+    try:
+        features = tfds.builder(settings.name).info.features
+        return features["label"].num_classes
+    except (KeyError, AttributeError) as error:
+        raise UserError(f"{settings.name} has no class labels; say --num_classes") from error
+    except ValueError:  # not one of TFDS's own
+        return data.open_source(settings.name, settings.train_split, data_dir=settings.data_dir,
+                                cache_dir=settings.cache_dir).info.num_classes
+
+
+def random_variables(model: Classifier, image_size: int, seed: int):
+    """Fresh variables whose batch norms are as after some training.
+
+    As initialised, a residual block's last scale is 0 and all statistics are 0 and 1: folded,
+    half of a network would be zeros, and a comparison of scores would not see it.
+    """
+    images = jnp.zeros((1, image_size, image_size, 3), jnp.uint8)
+    variables = jax.device_get(jax.jit(lambda x: init_variables(model, x, seed=seed))(images))
+    rng = np.random.default_rng(seed)
+
+    def vary(path, x):
+        if path[-1].key in ("scale", "var"):
+            return rng.uniform(0.5, 1.0, x.shape).astype(x.dtype)
+        if path[-1].key in ("bias", "mean"):
+            return rng.normal(0.0, 0.1, x.shape).astype(x.dtype)
+        return x
+
+    return jax.tree.map_with_path(vary, variables)
+
+
+def _restore(method: str, config: Mapping[str, Any], checkpoint: str):
+    """(variables, number of classes) of a checkpoint of the same network."""
+    _, variables, meta = load_step(checkpoints.find(checkpoint))
+    own, held = (_leaves({"model": c["model"], "image_size": c["data"]["image_size"]})
+                 for c in (config, meta["config"]))
+    wrong = sorted(key for key in own.keys() | held.keys()
+                   if key != "model.dtype" and own.get(key) != held.get(key))
+    if wrong:
+        raise UserError(
+            f"{checkpoint} is no checkpoint of {method} in this config: {len(wrong)} key(s) "
+            f"differ, the first is {wrong[0]} ({held.get(wrong[0])!r} there, "
+            f"{own.get(wrong[0])!r} here)")
+    return variables, meta["num_classes"]
+
+
+def _leaves(tree) -> dict[str, Any]:
+    """{"model.input.mean.0": 123.7, ...}."""
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf
+            for path, leaf in jax.tree.leaves_with_path(tree)}
+
+
+def _evaluate(model: Classifier, variables, settings: Settings) -> dict[str, Any]:
+    parallel = Parallel(dataclasses.replace(settings.parallel, mode="jit", devices=1))
+    return Evaluator(model, settings.data, settings.data.eval_split, parallel)(variables)

@@ -1,0 +1,137 @@
+"""One benchmark: builds the networks, times them in the same run, and collects the results."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+
+from wae_jax.bench import breakdown, end_to_end, torch_peer
+from wae_jax.bench.breakdown import Part
+from wae_jax.bench.environment import environment, pick_device
+from wae_jax.bench.measure import BASE, Job, Row, model_job, rows_of_cell
+from wae_jax.bench.networks import Network, build_network
+from wae_jax.bench.timing import time_in_passes
+from wae_jax.bench.torch_peer import PeerRow
+from wae_jax.bench.training import train_job
+from wae_jax.errors import UserError
+from wae_jax.progress import say
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What a benchmark measures, beside the networks themselves.
+
+    seconds: of timing for each batch size and dtype, all methods together.
+    device: "cpu", "gpu", "tpu", or empty for jax's choice.
+    checkpoints: method -> workdir or step. num_classes: 0 for the data set's own.
+    end_to_end, breakdown, train_step, peer: what else to measure; ``peer`` is "" or "torch".
+    """
+
+    batch_sizes: tuple[int, ...] = (1, 8)
+    dtypes: tuple[str, ...] = ("float32",)
+    seconds: float = 20.0
+    device: str = ""
+    checkpoints: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    num_classes: int = 0
+    end_to_end: bool = False
+    breakdown: bool = False
+    train_step: bool = False
+    peer: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """All that a benchmark found; ``warnings`` are sentences, ``networks`` model configs."""
+
+    environment: dict[str, Any]
+    networks: dict[str, Any]
+    rows: list[Row]
+    breakdown: list[Part]
+    peer: list[PeerRow]
+    warnings: list[str]
+
+
+def run_benchmark(configs: Mapping[str, Mapping[str, Any]], options: Options) -> Results:
+    """Measures the methods of ``configs`` (method -> plain nested config) against each other.
+
+    Raises:
+        UserError: an option, config or checkpoint that cannot be used, or no such device.
+    """
+    _check(configs, options)
+    device = pick_device(options.device)
+    with jax.default_device(device):
+        record = environment(device)
+        jobs = _make_jobs(_make_networks(configs, options), options, device)
+        rows = _time(jobs, options.seconds, device)
+        parts, warnings = _explain(jobs, rows, options, device)
+        peer = torch_peer.compare(jobs, device, seconds=options.seconds) if options.peer else []
+    return Results(record, {method: config["model"] for method, config in configs.items()},
+                   rows, parts, peer, warnings)
+
+
+def _check(configs: Mapping[str, Any], options: Options) -> None:
+    unknown = options.checkpoints.keys() - configs.keys()
+    if unknown:
+        raise UserError(f"--checkpoints names {', '.join(sorted(unknown))}, which --methods lacks")
+    if not configs or not options.batch_sizes or not options.dtypes:
+        raise UserError("name at least one method, batch size and dtype")
+    if min(options.batch_sizes) < 1 or not options.seconds > 0 or options.num_classes < 0:
+        raise UserError("batch sizes, seconds and the number of classes must be above 0")
+    if options.peer:
+        if "float32" not in options.dtypes:
+            raise UserError("--peer compares in float32; add it to --dtypes")
+        torch_peer.import_torch()
+
+
+def _make_networks(configs: Mapping[str, Mapping[str, Any]], options: Options) -> list[Network]:
+    networks = []
+    for dtype in options.dtypes:
+        for method, config in configs.items():
+            say(f"building {method} in {dtype}", transient=True)
+            networks.append(build_network(method, config, dtype, num_classes=options.num_classes,
+                                          checkpoint=options.checkpoints.get(method, "")))
+    return networks
+
+
+def _make_jobs(networks: Sequence[Network], options: Options, device: jax.Device) -> list[Job]:
+    jobs = []
+    for network in networks:
+        for batch_size in options.batch_sizes:
+            say(f"compiling {network.method} for batch {batch_size}", transient=True)
+            jobs.append(model_job(network, batch_size, device))
+    if options.end_to_end:
+        photos = end_to_end.load_photos(networks[0].settings.data.cache_dir)
+        jobs += [end_to_end.end_to_end_job(job, photos, device) for job in jobs]
+    if options.train_step:
+        jobs += [train_job(network, device) for network in networks]
+    return jobs
+
+
+def _time(jobs: Iterable[Job], seconds: float, device: jax.Device) -> list[Row]:
+    """Rows of all jobs, those of a cell together."""
+    cells: dict[tuple[str, str, int], list[Job]] = {}
+    for job in jobs:
+        cells.setdefault(job.cell, []).append(job)
+    timings = time_in_passes(
+        {cell: {job.network.method: job.call for job in members}
+         for cell, members in cells.items()}, seconds=seconds)
+    return [row for cell, members in cells.items()
+            for row in rows_of_cell(members, timings[cell], device)]
+
+
+def _explain(jobs: Sequence[Job], rows: Sequence[Row], options: Options,
+             device: jax.Device) -> tuple[list[Part], list[str]]:
+    """The breakdown (asked for, or of rows that need a warning) and the warnings."""
+    def key(x: Row | Part) -> tuple[str, str, int]:
+        return x.method, x.dtype, x.batch_size
+
+    bases = {(r.dtype, r.batch_size): r for r in rows if r.scope == "model" and r.method == BASE}
+    short = [row for row in rows if breakdown.falls_short(row)]
+    wanted = {key(row) for row in (rows if options.breakdown else short) if row.scope == "model"}
+    parts = breakdown.measure_parts(
+        [job for job in jobs if job.scope == "model"
+         and (job.network.method, job.network.dtype, job.batch_size) in wanted],
+        device, seconds=options.seconds / 4)
+    return parts, [breakdown.warning(row, bases[row.dtype, row.batch_size], parts)
+                   for row in short]

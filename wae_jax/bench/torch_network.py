@@ -1,0 +1,191 @@
+"""The same classifier in PyTorch, made from a JAX classifier and its variables.
+
+Plain functions of tensors in the channels_last memory format, so that one description serves the
+inference form (no norms, no autograd) and the training form. PyTorch is optional and imported only
+here, at first use.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from wae_jax.backbones import VGG, ResNet
+from wae_jax.errors import UserError
+from wae_jax.frontends import WAE, FoldedEncoder
+from wae_jax.frontends.fixed import Downsample, Identity
+from wae_jax.frontends.wae import PaperEncoder
+from wae_jax.fusion import FCHead
+from wae_jax.model import Classifier
+
+
+def import_torch():
+    """The module ``torch``.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise UserError("--peer=torch needs PyTorch: pip install torch") from error
+    return torch
+
+
+def has_twin(model: Classifier) -> bool:
+    """Whether :class:`TorchTwin` knows all of the model's parts."""
+    branches = [model.backbone] + ([] if model.light is None else [model.light])
+    return (isinstance(model.frontend, Identity | Downsample | WAE | FoldedEncoder)
+            and all(isinstance(branch, VGG | ResNet) for branch in branches))
+
+
+class TorchTwin:
+    """Callable: uint8 RGB tensor (B, S, S, 3) -> scores (B, num_classes), float32.
+
+    variables: the JAX model's; copied. trained: batch norms use batch statistics, and the
+    parameters ask for gradients. Dropout is left out. A WAE must be in its inference form.
+    """
+
+    def __init__(self, model: Classifier, variables, *, trained: bool = False):
+        self.torch = import_torch()
+        self.model, self.trained = model, trained
+        self.params = jax.tree.map(self._tensor, variables["params"])
+        self.stats = jax.tree.map(self._tensor, variables["batch_stats"])
+        if trained:
+            for leaf in self.leaves():
+                leaf.requires_grad_()
+        scale = 1.0 / np.asarray(model.std, np.float32)
+        self.scale = self._tensor(scale[:, None, None])
+        self.shift = self._tensor((-np.asarray(model.mean, np.float32) * scale)[:, None, None])
+
+    def leaves(self) -> list[Any]:
+        """All parameters."""
+        return jax.tree.leaves(self.params)
+
+    def _tensor(self, x):
+        """Kernels to (out, in, height, width) or (out, in); the rest as it is."""
+        x = np.array(x, np.float32)
+        if x.ndim == 4:
+            x = self.torch.from_numpy(np.ascontiguousarray(x.transpose(3, 2, 0, 1)))
+            return x.contiguous(memory_format=self.torch.channels_last)
+        return self.torch.from_numpy(np.ascontiguousarray(x.T if x.ndim == 2 else x))
+
+    def __call__(self, images):
+        x = images.permute(0, 3, 1, 2)  # NHWC in memory is channels_last
+        if self.model.channel_order == "BGR":
+            x = x.flip(1)
+        low, high = self._split(x.float() * self.scale + self.shift)
+        low = self._branch("backbone", low)
+        scores = self._head("head_low", [low])
+        if high is None:
+            return scores
+        return scores + self._head("head_fused", [low, self._branch("light", high)])
+
+    def _conv(self, x, params, *, stride: int = 1, padding: int = 0):
+        return self.torch.nn.functional.conv2d(x, params["kernel"], params.get("bias"), stride,
+                                               padding)
+
+    def _norm(self, x, params, stats):
+        return self.torch.nn.functional.batch_norm(
+            x, stats["mean"], stats["var"], params["scale"], params["bias"], self.trained, 0.1,
+            1e-5)
+
+    def _conv_norm(self, x, params, stats, name: str, *, stride: int = 1, padding: int = 0):
+        """A conv and, where the parameters have one, the norm that belongs to it."""
+        x, norm = self._conv(x, params[name], stride=stride, padding=padding), name.replace(
+            "conv", "norm")
+        return self._norm(x, params[norm], stats[norm]) if norm in params else x
+
+    def _split(self, x):
+        """Normalised images -> low and high (None for the baselines), NCHW."""
+        frontend, functional = self.model.frontend, self.torch.nn.functional
+        if isinstance(frontend, Identity):
+            return x, None
+        if isinstance(frontend, Downsample):
+            for _ in range(frontend.levels):
+                x = functional.avg_pool2d(x, 2, ceil_mode=True)
+            return x, None
+        encoder = frontend if isinstance(frontend, FoldedEncoder) else frontend.encoder
+        block = 2**encoder.levels
+        x = functional.pad(x, (0, -x.shape[3] % block, 0, -x.shape[2] % block), mode="replicate")
+        zero_padded = isinstance(encoder, PaperEncoder) and encoder.padding == "zero"
+        if not zero_padded:
+            x = functional.pad(x, (encoder.reach,) * 4, mode="reflect")
+        x = x.contiguous(memory_format=self.torch.channels_last)
+        both = self._encode(x, encoder, block, pad=int(zero_padded))
+        return both[:, :3], both[:, 3:]
+
+    def _encode(self, x, encoder, block: int, *, pad: int):
+        if isinstance(encoder, FoldedEncoder):
+            return self._conv(x, self.params["frontend"]["to_both"], stride=block)
+        params, relu = self.params["frontend"]["encoder"], encoder.activation == "relu"
+        stride = block
+        if not isinstance(encoder, PaperEncoder):
+            x, stride = self._space_to_depth(x, block), 1
+        for i in range(encoder.depth):
+            x = self._conv(x, params[f"conv{i + 1}"], padding=pad)
+            x = self.torch.relu(x) if relu else x
+        return self._conv(x, params["to_both"], stride=stride, padding=pad * (block - 1))
+
+    def _space_to_depth(self, x, block: int):
+        """As :func:`wae_jax.layers.space_to_depth`, on NCHW in channels_last memory."""
+        b, c, h, w = x.shape
+        x = x.permute(0, 2, 3, 1).reshape(b, h // block, block, w // block, block, c)
+        x = x.permute(0, 1, 3, 2, 4, 5).reshape(b, h // block, w // block, block * block * c)
+        return x.permute(0, 3, 1, 2)
+
+    def _branch(self, name: str, x):
+        module = getattr(self.model, name)
+        run = self._vgg if isinstance(module, VGG) else self._resnet
+        return run(module, x, self.params[name], self.stats.get(name, {}))
+
+    def _vgg(self, module: VGG, x, params, stats):
+        block, index = 1, 0
+        for item in module.plan.split():
+            if item == "M":
+                x = self.torch.nn.functional.max_pool2d(x, 2, ceil_mode=module.round_up)
+                block, index = block + 1, 0
+                continue
+            index += 1
+            x = self._conv_norm(x, params, stats, f"conv{block}_{index}", padding=1)
+            x = self.torch.relu_(x)
+        return x
+
+    def _resnet(self, module: ResNet, x, params, stats):
+        large = module.stem == "imagenet"
+        x = self.torch.relu_(self._conv_norm(x, params, stats, "stem_conv", stride=1 + large,
+                                             padding=3 if large else 1))
+        if large:
+            x = self.torch.nn.functional.max_pool2d(x, 3, 2, 1)
+        for stage, count in enumerate(module.blocks):
+            for i in range(count):
+                name = f"stage{stage + 1}_block{i + 1}"
+                x = self._block(x, params[name], stats.get(name, {}),
+                                stride=2 if stage and not i else 1)
+        return x
+
+    def _block(self, x, params, stats, *, stride: int):
+        # (padding, stride) of each conv: the 3x3 conv that comes first has the stride.
+        plan = ((1, stride), (1, 1)) if "conv3" not in params else ((0, 1), (1, stride), (0, 1))
+        y = x
+        for i, (padding, step) in enumerate(plan, start=1):
+            y = self._conv_norm(y, params, stats, f"conv{i}", stride=step, padding=padding)
+            if i < len(plan):
+                y = self.torch.relu_(y)
+        if "shortcut_conv" in params:
+            x = self._conv_norm(x, params, stats, "shortcut_conv", stride=stride)
+        return self.torch.relu_(x + y)
+
+    def _head(self, name: str, features: Sequence[Any]):
+        head, params = getattr(self.model, name), self.params[name]
+        linear = self.torch.nn.functional.linear
+        if isinstance(head, FCHead):
+            # The JAX heads flatten (h, w, C); of a channels_last tensor that is a view.
+            x = self.torch.cat([f.permute(0, 2, 3, 1).flatten(1) for f in features], 1)
+            for i in range(len(head.hidden)):
+                layer = params[f"fc{i + 1}"]
+                x = self.torch.relu_(linear(x, layer["kernel"], layer["bias"]))
+        else:
+            x = self.torch.cat([f.mean((2, 3)) for f in features], 1)
+        return linear(x, params["scores"]["kernel"], params["scores"]["bias"])

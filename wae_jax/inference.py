@@ -1,0 +1,113 @@
+"""The inference form of a trained classifier: the same scores from fewer operations.
+
+Batch norms are folded into the convs before them; the two sub-images come from one conv; a linear
+encoder becomes a single strided conv that takes in the input normalisation as well; the decoder is
+gone. A user's own module is kept as it is.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from wae_jax.backbones import VGG, ResNet
+from wae_jax.frontends import WAE, FoldedEncoder
+from wae_jax.layers import BATCH_NORM_EPSILON
+from wae_jax.model import Classifier
+
+
+def for_inference(model: Classifier, variables) -> tuple[Classifier, Any]:
+    """``(model, variables)`` with the same scores to float rounding.
+
+    The result has no training form: call it with ``train=False`` only. Its ``sub_images`` are
+    those that the branches read (normalised), and there is no reconstruction.
+    """
+    variables = jax.tree.map(lambda x: np.asarray(x, np.float64), variables)
+    params, stats = dict(variables["params"]), variables["batch_stats"]
+    changes: dict[str, Any] = {}
+    for name in ("backbone", "light"):
+        branch = getattr(model, name)
+        if isinstance(branch, VGG):
+            changes[name] = branch.clone(batch_norm=False)
+        elif isinstance(branch, ResNet):
+            changes[name] = branch.clone(folded=True)
+        else:
+            continue
+        params[name] = fold_batch_norms(params[name], stats.get(name, {}))
+        stats = {k: v for k, v in stats.items() if k != name}
+    if isinstance(model.frontend, WAE):
+        changes |= _fold_frontend(model, params, stats.get("frontend", {}))
+        stats = {k: v for k, v in stats.items() if k != "frontend"}
+    folded = {"params": params, "batch_stats": stats}
+    return model.clone(**changes), jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), folded)
+
+
+def fold_batch_norms(params, stats) -> dict[str, Any]:
+    """One module's parameters with each ``norm`` folded into the ``conv`` of the same name.
+
+    A norm belongs to the conv whose name has "conv" in place of its "norm"; nested modules alike.
+    """
+    folded = {}
+    for name, value in params.items():
+        norm = name.replace("conv", "norm")
+        if "conv" in name and norm in params:
+            factor = params[norm]["scale"] / np.sqrt(stats[norm]["var"] + BATCH_NORM_EPSILON)
+            shift = params[norm]["bias"] - stats[norm]["mean"] * factor
+            folded[name] = {"kernel": value["kernel"] * factor,
+                            "bias": value.get("bias", 0.0) * factor + shift}
+        elif "kernel" in value:
+            folded[name] = value
+        elif "norm" not in name:
+            folded[name] = fold_batch_norms(value, stats.get(name, {}))
+    return folded
+
+
+def _merge_outputs(params, stats) -> dict[str, np.ndarray]:
+    """The convs to I_L and I_H as one, with their normalisation folded in."""
+    kernels, biases = [], []
+    for part in ("low", "high"):
+        conv, norm = params[f"to_{part}"], stats.get(f"norm_{part}")
+        factor = 1.0 if norm is None else 1.0 / np.sqrt(norm["var"] + BATCH_NORM_EPSILON)
+        shift = 0.0 if norm is None else -norm["mean"] * factor
+        kernels.append(conv["kernel"] * factor)
+        biases.append(conv["bias"] * factor + shift)
+    return {"kernel": np.concatenate(kernels, -1), "bias": np.concatenate(biases)}
+
+
+def _fold_frontend(model: Classifier, params, stats) -> dict[str, Any]:
+    """Replaces ``params["frontend"]``; returns the model's fields to change."""
+    frontend, encoder = model.frontend, model.frontend.encoder
+    trunk = {k: v for k, v in params["frontend"]["encoder"].items() if k.startswith("conv")}
+    merged = trunk | {"to_both": _merge_outputs(params["frontend"]["encoder"], stats)}
+    merged_encoder = encoder.clone(merged=True, parent=None)
+    if not encoder.foldable:
+        params["frontend"] = {"encoder": merged}
+        return {"frontend": frontend.clone(encoder=merged_encoder, decoder_low=None,
+                                           decoder_high=None, normalise=False)}
+    kernel, bias = _as_one_conv(merged_encoder, merged)
+    # Take in normalisation and channel order: W * (x - mean) / std, on RGB.
+    mean, std = np.asarray(model.mean), np.asarray(model.std)
+    kernel = kernel / std[:, None]
+    bias = bias - np.einsum("hwio,i->o", kernel, mean)
+    if model.channel_order == "BGR":
+        kernel = kernel[:, :, ::-1]
+    params["frontend"] = {"to_both": {"kernel": kernel, "bias": bias}}
+    return {"frontend": FoldedEncoder(kernel=encoder.receptive_field, reach=encoder.reach,
+                                      levels=encoder.levels, dtype=encoder.dtype),
+            "channel_order": "RGB", "mean": (0.0,) * 3, "std": (1.0,) * 3}
+
+
+def _as_one_conv(encoder, params) -> tuple[np.ndarray, np.ndarray]:
+    """Kernel (K, K, 3, 6) and bias (6,) of a linear encoder, by composing its convs.
+
+    Its response to each unit image of the size of the receptive field is one column of the kernel.
+    """
+    side = encoder.receptive_field
+    with jax.enable_x64():
+        encoder = encoder.clone(dtype=jnp.float64)
+        units = np.eye(side * side * 3).reshape(-1, side, side, 3)
+        images = np.concatenate([np.zeros((1, side, side, 3)), units])
+        sub = encoder.apply({"params": params}, images, method="filter")
+        both = np.concatenate([np.asarray(sub.low), np.asarray(sub.high)], -1)[:, 0, 0]
+    return (both[1:] - both[0]).reshape(side, side, 3, -1), both[0]

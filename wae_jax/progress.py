@@ -1,0 +1,116 @@
+"""What a person and other programs see of a running training."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from wae_jax.checkpoints import write_atomically
+from wae_jax.stages import Stage
+
+METRICS_FILE = "metrics.jsonl"
+
+
+def duration(seconds: float) -> str:
+    """3725 -> '1h02m'."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds}s"
+    if seconds < 3600:
+        return f"{seconds // 60}m{seconds % 60:02d}s"
+    return f"{seconds // 3600}h{seconds % 3600 // 60:02d}m"
+
+
+def say(text: str, *, transient: bool = False) -> None:
+    """A line on stderr; a transient one is overwritten by the next on a terminal."""
+    terminal = sys.stderr.isatty()
+    end = "\r" if transient and terminal else "\n"
+    clear = "\x1b[2K" if terminal else ""
+    print(f"{clear}{text}", end=end, file=sys.stderr, flush=True)
+
+
+class Meter:
+    """Averages a stage's metrics between log steps and tells rate, waiting and time left."""
+
+    def __init__(self, stage: Stage):
+        self.stage = stage
+        self.sums: dict[str, float] = {}
+        self.count = 0
+        self.waited = 0.0
+        self.since = time.perf_counter()
+        # Step and time of the first report: before it, compilation hides the rate.
+        self.warm: tuple[int, float] | None = None
+
+    def add(self, metrics: dict[str, float]) -> None:
+        """The metrics of one step."""
+        for name, value in metrics.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.count += 1
+
+    def report(self, step: int, learning_rate: float) -> dict:
+        """One line for metrics.jsonl on the steps since the last; starts the next one."""
+        now = time.perf_counter()
+        elapsed = now - self.since
+        line = {
+            "stage": self.stage.name, "step": step,
+            "epoch": round((step - self.stage.first_step) / self.stage.steps_per_epoch, 4),
+            **{name: total / self.count for name, total in self.sums.items()},
+            "learning_rate": learning_rate,
+            "images_per_s": self.count * self.stage.settings.batch_size / elapsed,
+            # Share of the time in which the program waited for the input pipeline.
+            "wait_fraction": self.waited / elapsed,
+        }
+        if self.warm is None:
+            self.warm = (step, now)
+            rate = elapsed / self.count
+        else:
+            rate = (now - self.warm[1]) / (step - self.warm[0])
+        left = duration(rate * (self.stage.last_step - step))
+        shown = " ".join(f"{name} {line[name]:.4g}" for name in ("loss", "top1") if name in line)
+        say(f"[{self.stage.name}] step {step}/{self.stage.last_step} epoch {line['epoch']:.2f} "
+            f"{shown} | {line['images_per_s']:.0f} images/s, waiting for data "
+            f"{100 * line['wait_fraction']:.1f} %, {left} left", transient=True)
+        self.sums, self.count, self.waited, self.since = {}, 0, 0.0, now
+        return line
+
+
+class MetricsLog:
+    """``metrics.jsonl`` (one JSON object a line) and TensorBoard event files in a workdir."""
+
+    def __init__(self, workdir: Path, *, resume_step: int, write: bool = True):
+        """Continues after ``resume_step``: later lines, of a run that was stopped, are dropped."""
+        self.file = self.board = None
+        if not write:
+            return
+        from tensorboardX import SummaryWriter
+
+        path = workdir / METRICS_FILE
+        if path.exists():
+            write_atomically(path, "".join(_lines_until(path, resume_step)))
+        self.file = path.open("a", buffering=1)
+        self.board = SummaryWriter(str(workdir), purge_step=resume_step + 1, flush_secs=20)
+
+    def write(self, line: dict) -> None:
+        """Appends one line; numbers go to TensorBoard too."""
+        if self.file is None:
+            return
+        self.file.write(json.dumps(line) + "\n")
+        kind = "eval" if "eval_count" in line else "train"
+        for name, value in line.items():
+            if isinstance(value, int | float) and name != "step":
+                self.board.add_scalar(f"{kind}/{name}", value, line["step"])
+
+    def close(self) -> None:
+        """Flushes both."""
+        if self.file is not None:
+            self.file.close()
+            self.board.close()
+
+
+def _lines_until(path: Path, step: int):
+    for line in path.read_text().splitlines(keepends=True):
+        try:
+            if json.loads(line)["step"] <= step:
+                yield line
+        except (ValueError, KeyError):
+            continue  # a line that a kill cut short
