@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from absl import flags
 
@@ -34,22 +35,27 @@ def start(main: Callable[[], None]) -> None:
 def run_with_flags(main: Callable[[], None], argv: Sequence[str] | None = None) -> None:
     """Parses absl flags (with their config file) and starts ``main``."""
     argv = list(sys.argv if argv is None else argv)
+    if {"--help", "-help", "-h"} & set(argv):
+        print(f"{sys.modules['__main__'].__doc__}\n{flags.FLAGS.main_module_help()}")
+        raise SystemExit(0)
     # Overrides must follow the config they change: let users write them in any order. The config
     # flag looks for its overrides in sys.argv.
     argv = argv[:1] + sorted(argv[1:], key=lambda a: not a.startswith(("--config=", "-config=")))
     sys.argv = list(argv)
+    for argument in argv[1:]:
+        name, _, value = argument.lstrip("-").partition("=")
+        path = value.partition(":")[0]
+        if name == "config" and value and not Path(path).is_file():
+            fail(f"no config file {path}")
     try:
         rest = flags.FLAGS(argv)
     except flags.Error as error:
-        fail(str(error))
-    except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        # A config file that is not there, has no such variant, or no such key.
-        fail(f"config: {error.args[0] if error.args else error}"
-             if not isinstance(error, OSError) else f"config: {error}")
-    if flags.FLAGS["help"].value if "help" in flags.FLAGS else False:
-        print(sys.modules["__main__"].__doc__)
-        print(flags.FLAGS.main_module_help())
-        raise SystemExit(0)
+        # The config flag puts the whole traceback of a failing config file into its message.
+        fail(str(error).strip().splitlines()[-1].removeprefix("ValueError: "))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        key = error.args[0] if isinstance(error, KeyError) else error
+        key = str(key).strip("\"'")
+        fail(f"the config has no such key, or the value is of another type: {key}")
     if rest[1:]:
         fail(f"unexpected argument {rest[1]!r}; options look like --name=value")
     start(main)

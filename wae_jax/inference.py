@@ -5,7 +5,9 @@ encoder becomes a single strided conv that takes in the input normalisation as w
 gone. A user's own module is kept as it is.
 """
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +16,9 @@ import numpy as np
 from wae_jax.backbones import VGG, ResNet
 from wae_jax.frontends import WAE, FoldedEncoder
 from wae_jax.layers import BATCH_NORM_EPSILON
-from wae_jax.model import Classifier
+
+if TYPE_CHECKING:
+    from wae_jax.model import Classifier
 
 
 def for_inference(model: Classifier, variables) -> tuple[Classifier, Any]:

@@ -83,7 +83,7 @@ def _normalise_batch_backward(axis_name, saved, cotangents):
     if axis_name is not None:
         sum_dy, sum_dy_x = jax.lax.psum((sum_dy, sum_dy_x), axis_name)
         count *= jax.lax.axis_size(axis_name)
-    # dx = scale / std * (dy - mean(dy) - x_hat * mean(dy * x_hat)), as one multiply-add of x and dy.
+    # dx = scale / std * (dy - mean(dy) - x_hat * mean(dy * x_hat)), as multiples of x and dy.
     slope = -scale * jnp.square(rsqrt) * sum_dy_x / count
     shift = -scale * rsqrt * sum_dy / count - slope * mean
     return (dy * (scale * rsqrt) + wide * slope + shift).astype(x.dtype), d_scale, d_bias

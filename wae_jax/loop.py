@@ -1,6 +1,7 @@
 """The training loop: all stages of one run, continued from where it stopped."""
 
 import dataclasses
+import functools
 import json
 import logging
 import time
@@ -15,10 +16,10 @@ from wae_jax import checkpoints, data
 from wae_jax.errors import UserError
 from wae_jax.evaluate import Evaluator
 from wae_jax.metrics import METRIC_NAMES
-from wae_jax.model import Classifier, build_model, init_variables
+from wae_jax.model import Classifier, build_model, init_variables, variable_shapes
 from wae_jax.optim import make_optimizer, make_schedule
 from wae_jax.parallel import Parallel, start
-from wae_jax.progress import Meter, MetricsLog, duration, say
+from wae_jax.progress import METRICS_FILE, Meter, MetricsLog, duration, say
 from wae_jax.settings import Settings, settings_from_config
 from wae_jax.stages import Stage, plan_stages, trainable_labels
 from wae_jax.state import TrainState, new_state
@@ -102,6 +103,11 @@ def check_workdir(folder: Path, config: dict[str, Any]) -> None:
             folder.mkdir(parents=True, exist_ok=True)
             return
         held = json.loads(path.read_text())
+        log_file = folder / METRICS_FILE
+        started = (folder / checkpoints.FOLDER).exists() or (
+            log_file.exists() and log_file.stat().st_size > 0)
+        if not started:
+            return  # nothing was computed with the config that is there
     except (OSError, ValueError) as error:
         raise UserError(f"cannot use the workdir {folder}: {error}") from error
     old, new = flatten(held), flatten(config)
@@ -122,22 +128,31 @@ def _prepare(config, settings: Settings, workdir: Path) -> tuple[Run, TrainState
             raise UserError(f"config.{key} must be at least 1")
     d = settings.data
     source = data.open_source(d.name, d.train_split, data_dir=d.data_dir, cache_dir=d.cache_dir)
+    origin = checkpoints.find(settings.restore) if settings.restore else None
     plan = plan_stages(settings.stages, len(source))
     for stage in plan:
         parallel.check_batch_size(f"config.stages.{stage.name}.batch_size",
                                   stage.settings.batch_size)
     shape = {"num_classes": source.info.num_classes, "image_size": d.image_size}
     evaluated = build_model(settings.model, **shape)
+    if d.augmentation == "small" and source.info.image_shape not in (
+            None, (d.image_size, d.image_size, 3)):
+        height, width = source.info.image_shape[:2]
+        raise UserError(f"config.data.image_size is {d.image_size}, but the images of {d.name} are "
+                        f"{height} x {width}; set it to {height}, or take "
+                        "config.data.augmentation=imagenet, which resizes")
     evaluator = Evaluator(evaluated, d, d.eval_split, parallel)
-    variables = jax.jit(lambda: init_variables(
-        evaluated, jnp.zeros((1, d.image_size, d.image_size, 3), jnp.uint8),
-        seed=settings.seed))()
+    shapes = variable_shapes(evaluated, d.image_size)
     for stage in plan:
-        trainable_labels(variables["params"], stage.settings.trains)  # errors now, not in hours
+        trainable_labels(shapes["params"], stage.settings.trains)  # errors now, not in hours
+    # Compiled without optimisation: it runs once, and optimising it takes longer than the rest.
+    cheap = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    variables = jax.jit(functools.partial(init_variables, evaluated, seed=settings.seed),
+                        compiler_options=cheap)(
+        jnp.zeros((1, d.image_size, d.image_size, 3), jnp.uint8))
     checkpoints.clean(workdir)
     found = checkpoints.newest_good(workdir / checkpoints.FOLDER)
-    if found is None and settings.restore:
-        origin = checkpoints.find(settings.restore)
+    if found is None and origin is not None:
         variables = checkpoints.restore_evaluated(origin, variables)
         say(f"starting from the weights of {origin}")
     state = new_state(variables, ema=settings.ema_decay > 0)

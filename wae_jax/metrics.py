@@ -1,9 +1,14 @@
 """Evaluation metrics as (sum, count) pairs over masked batches, so that they add up exactly."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import jax
 import jax.numpy as jnp
 
-from wae_jax.model import Outputs
+if TYPE_CHECKING:
+    from wae_jax.model import Outputs
 
 TOP_K = 5
 

@@ -9,6 +9,7 @@ from wae_jax.backbones import build_backbone, build_light
 from wae_jax.errors import UserError
 from wae_jax.frontends import SINGLE, SubImages, build_frontend
 from wae_jax.fusion import FCHead, PoolHead
+from wae_jax.inference import for_inference
 from wae_jax.settings import HeadSettings, ModelSettings, choose
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -90,8 +91,6 @@ class Classifier(nn.Module):
     @nn.nowrap
     def for_inference(self, variables):
         """``(model, variables)`` of the inference form, see :mod:`wae_jax.inference`."""
-        from wae_jax.inference import for_inference
-
         return for_inference(self, variables)
 
     @nn.nowrap

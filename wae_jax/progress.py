@@ -80,22 +80,30 @@ class MetricsLog:
     def __init__(self, workdir: Path, *, resume_step: int, write: bool = True):
         """Continues after ``resume_step``: later lines, of a run that was stopped, are dropped."""
         self.file = self.board = None
+        self.evaluated: set[int] = set()
         if not write:
             return
         from tensorboardX import SummaryWriter
 
         path = workdir / METRICS_FILE
         if path.exists():
-            write_atomically(path, "".join(_lines_until(path, resume_step)))
+            kept = list(_lines_until(path, resume_step))
+            self.evaluated = {line["step"] for line in map(json.loads, kept)
+                              if "eval_count" in line}
+            write_atomically(path, "".join(kept))
         self.file = path.open("a", buffering=1)
         self.board = SummaryWriter(str(workdir), purge_step=resume_step + 1, flush_secs=20)
 
     def write(self, line: dict) -> None:
-        """Appends one line; numbers go to TensorBoard too."""
+        """Appends one line; numbers go to TensorBoard too. A step's evaluation is kept once."""
         if self.file is None:
             return
-        self.file.write(json.dumps(line) + "\n")
         kind = "eval" if "eval_count" in line else "train"
+        if kind == "eval":
+            if line["step"] in self.evaluated:
+                return
+            self.evaluated.add(line["step"])
+        self.file.write(json.dumps(line) + "\n")
         for name, value in line.items():
             if isinstance(value, int | float) and name != "step":
                 self.board.add_scalar(f"{kind}/{name}", value, line["step"])

@@ -5,6 +5,7 @@ import importlib.metadata
 import os
 import platform
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def environment(device: jax.Device) -> dict[str, Any]:
     """Versions, flags, threads, processor, device and date, as JSON-able values.
 
     A package that is not installed has version None. ``load_average`` is the machine's own of the
-    last minute: above 1 at the start of a run, someone else was computing.
+    last minute, see :func:`busy_warning`.
     """
     versions = {}
     for package in PACKAGES:
@@ -71,8 +72,22 @@ def environment(device: jax.Device) -> dict[str, Any]:
         "python": platform.python_version(), **versions,
         "system": f"{platform.system()} {platform.release()}",
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", ""),
         "matmul_precision": jax.config.jax_default_matmul_precision,
         "cpu": cpu_model(), "cores": usable_cores(), "cpu_threads": cpu_threads(),
         "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "backend": device.platform, "device": device_name(device),
     }
+
+
+def busy_warning(record: Mapping[str, Any]) -> str:
+    """A sentence where the machine had other work when :func:`environment` was called, else empty.
+
+    OpenMP's threads spin while they wait for one that another program has pushed off its core;
+    with PyTorch's defaults a call of 1 ms was seen to take 90 ms on a busy machine.
+    """
+    load, cores = record["load_average"], record["cores"]
+    if load is None or load <= cores:
+        return ""
+    return (f"the machine was busy at the start (load {load} on {cores} cores): intervals are "
+            "wide, and PyTorch's times are worthless unless OMP_WAIT_POLICY=PASSIVE is set.")

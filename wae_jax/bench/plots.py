@@ -24,7 +24,7 @@ def plot_rows(rows: Sequence[Row], path: Path) -> None:
     by_accuracy = bool(rows) and all(row.top1 is not None for row in rows)
     markers = {method: MARKERS[i % len(MARKERS)]
                for i, method in enumerate(dict.fromkeys(row.method for row in rows))}
-    figure = Figure(figsize=(4.6 * max(1, len(panels)), 4.4), layout="constrained")
+    figure = Figure(figsize=(4.2 * max(1, len(panels)) + 2.4, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, max(1, len(panels)), squeeze=False)[0]
     for axis, (dtype, batch) in zip(axes, panels, strict=False):
@@ -33,6 +33,8 @@ def plot_rows(rows: Sequence[Row], path: Path) -> None:
         axis.set_title(f"batch {batch}, {dtype}")
     axes[0].set_ylabel(f"speed-up over {BASE}, measured")
     if rows:
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center",
+                      fontsize="small")
         figure.suptitle(f"{rows[0].backbone}, {rows[0].image_size} pixels, {rows[0].device}",
                         fontsize="medium")
     figure.savefig(path, dpi=150)
@@ -57,4 +59,3 @@ def _draw_panel(axis, rows: Sequence[Row], markers: dict[str, str], by_accuracy:
         axis.set_xlabel("MACs of full / MACs")
     axis.set_ylim(bottom=0)
     axis.grid(alpha=0.3)
-    axis.legend(fontsize="small", loc="best")

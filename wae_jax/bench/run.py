@@ -8,7 +8,7 @@ import jax
 
 from wae_jax.bench import breakdown, end_to_end, torch_peer
 from wae_jax.bench.breakdown import Part
-from wae_jax.bench.environment import environment, pick_device
+from wae_jax.bench.environment import busy_warning, environment, pick_device
 from wae_jax.bench.measure import BASE, Job, Row, model_job, rows_of_cell
 from wae_jax.bench.networks import Network, build_network
 from wae_jax.bench.timing import time_in_passes
@@ -63,11 +63,12 @@ def run_benchmark(configs: Mapping[str, Mapping[str, Any]], options: Options) ->
     with jax.default_device(device):
         record = environment(device)
         jobs = _make_jobs(_make_networks(configs, options), options, device)
+        pairs = torch_peer.prepare(jobs, device) if options.peer else []
         rows = _time(jobs, options.seconds, device)
-        parts, warnings = _explain(jobs, rows, options, device)
-        peer = torch_peer.compare(jobs, device, seconds=options.seconds) if options.peer else []
+        parts, shortfalls = _explain(jobs, rows, options, device)
+        peer = torch_peer.compare(pairs, seconds=options.seconds)
     return Results(record, {method: config["model"] for method, config in configs.items()},
-                   rows, parts, peer, warnings)
+                   rows, parts, peer, [w for w in (busy_warning(record), *shortfalls) if w])
 
 
 def _check(configs: Mapping[str, Any], options: Options) -> None:

@@ -101,7 +101,7 @@ def time_in_passes(cells: Mapping[tuple, Mapping[str, Call]], *, seconds: float,
                    passes: int = 5, pause: float = 0.0) -> dict[Any, Timings]:
     """Measures every cell in several passes over all of them.
 
-    cells: what is compared with each other, as for :func:`time_interleaved`, by a key that is shown.
+    cells: what is compared with each other, see :func:`time_interleaved`, by a key that is shown.
     seconds: for each cell, over all its passes.
     """
     parts: dict[Any, list[dict[str, np.ndarray]]] = {key: [] for key in cells}

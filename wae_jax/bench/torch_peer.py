@@ -4,6 +4,7 @@ PyTorch runs eagerly with channels_last tensors, under ``inference_mode``, from 
 the same inference form, with as many threads as XLA has. Both must give the same scores (or the
 same losses of two training steps) before anything is timed. The two libraries have thread pools of
 their own, and OpenMP's threads spin for a while after their work, so every call waits 10 ms first.
+PyTorch keeps its default of spinning, the faster one on a machine with nothing else to do.
 """
 
 import dataclasses
@@ -21,7 +22,7 @@ from wae_jax.bench.training import Trainer, example_batch, make_step
 from wae_jax.errors import UserError
 from wae_jax.progress import say
 
-__all__ = ["PeerRow", "compare", "import_torch"]
+__all__ = ["PeerRow", "compare", "import_torch", "prepare"]
 
 PAUSE = 0.01  # seconds before each call
 SCORES_TOLERANCE = 1e-4  # of the largest score
@@ -49,10 +50,17 @@ class PeerRow:
     difference: float
 
 
-def compare(jobs: Sequence[Job], device: jax.Device, *, seconds: float) -> list[PeerRow]:
-    """Times each float32 job of scope "model", and the training step of "full", in both libraries.
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """Calls of both libraries that were found to compute the same."""
 
-    seconds: for each job.
+    key: tuple[str, str, int]  # scope, method, batch size
+    calls: dict[str, Callable]
+    difference: float
+
+
+def prepare(jobs: Sequence[Job], device: jax.Device) -> list[Pair]:
+    """A pair for each float32 job of scope "model" and for the training step of "full".
 
     Raises:
         UserError: PyTorch is missing, the device is no CPU, or the two do not compute the same.
@@ -61,23 +69,32 @@ def compare(jobs: Sequence[Job], device: jax.Device, *, seconds: float) -> list[
     if device.platform != "cpu":
         raise UserError("--peer compares on the CPU; add --devices=cpu")
     torch.set_num_threads(cpu_threads())
-    cells, differences = {}, {}
+    pairs = []
     for job in jobs:
         network = job.network
         if network.dtype != "float32":
             continue
+        key = job.scope, network.method, job.batch_size
         if not has_twin(network.model):
             say(f"no PyTorch twin of {network.method}: left out of the comparison")
-            continue
-        key = job.scope, network.method, job.batch_size
-        if job.scope == "model":
-            cells[key], differences[key] = _inference(job)
+        elif job.scope == "model":
+            pairs.append(Pair(key, *_inference(job)))
         elif job.scope == "train_step" and network.method == BASE:
-            cells[key], differences[key] = _training(network, job.batch_size, device)
-    timings = time_in_passes(cells, seconds=seconds, pause=PAUSE)
-    return [PeerRow(*key, cpu_threads(), timing.median("jax"), timing.median("torch"),
-                    *timing.speedup("jax", "torch"), differences[key])
-            for key, timing in timings.items()]
+            pairs.append(Pair(key, *_training(network, job.batch_size, device)))
+    return pairs
+
+
+def compare(pairs: Sequence[Pair], *, seconds: float) -> list[PeerRow]:
+    """Times each pair, ours and theirs in turn. seconds: for each."""
+    timings = time_in_passes({pair.key: pair.calls for pair in pairs}, seconds=seconds,
+                             pause=PAUSE)
+    rows = []
+    for pair in pairs:
+        timing = timings[pair.key]
+        rows.append(PeerRow(*pair.key, cpu_threads(), timing.median("jax"),
+                            timing.median("torch"), *timing.speedup("jax", "torch"),
+                            pair.difference))
+    return rows
 
 
 def _inference(job: Job) -> tuple[dict[str, Callable], float]:
@@ -123,9 +140,9 @@ def _training(network: Network, batch_size: int,
 def _torch_trainer(network: Network, batch_size: int) -> Callable:
     """Function that makes one step and returns its loss: cross-entropy and SGD with momentum."""
     torch, stage = import_torch(), network.settings.stages[-1]
-    if stage.optimizer != "sgd" or stage.clip_norm:
-        raise UserError("--peer compares training steps of sgd without clipping; set "
-                        f"config.stages.{stage.name} so, or leave --train_step out")
+    if stage.optimizer != "sgd":
+        raise UserError("--peer compares training steps of sgd; set "
+                        f"config.stages.{stage.name}.optimizer, or leave --train_step out")
     twin = TorchTwin(network.trained_model, network.trained_variables, trained=True)
     decays = [leaf.ndim > 1 or stage.decay_biases for leaf in twin.leaves()]
     optimizer = torch.optim.SGD(
@@ -140,6 +157,8 @@ def _torch_trainer(network: Network, batch_size: int) -> Callable:
         loss = torch.nn.functional.cross_entropy(
             twin(images), labels, label_smoothing=network.settings.losses.label_smoothing)
         loss.backward()
+        if stage.clip_norm:
+            torch.nn.utils.clip_grad_norm_(twin.leaves(), stage.clip_norm)
         optimizer.step()
         return loss.detach()
 

@@ -76,7 +76,7 @@ def _missing(name: str, root: Path, self_prepared: Sequence[str]) -> UserError:
     known = tfds.list_builders(with_community_datasets=False)
     if name in known:
         return UserError(
-            f"{name} is not in {root} (change it with data_dir or TFDS_DATA_DIR); "
+            f"{name} is not in {root} (change it with --config.data.data_dir or TFDS_DATA_DIR); "
             f"{_how_to_prepare(name)}"
         )
     present = [child.name for child in root.iterdir() if child.is_dir()] if root.is_dir() else []

@@ -1,0 +1,90 @@
+"""Measures cost and speed of all methods on one backbone, against full resolution.
+
+    python bench.py --config=configs/vgg16.py --batch_sizes=1,8 --json=results.json
+
+Prints Markdown tables; progress goes to stderr. Give the config without a variant: --methods picks
+them. Config keys can be set as for train.py, for example --config.data.image_size=160. Weights are
+random unless --checkpoints names trained ones, whose accuracy is then evaluated too.
+"""
+
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+from wae_jax import cli
+from wae_jax.errors import UserError
+
+PICTURES = (".png", ".pdf", ".svg")
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, as configs/vgg16.py.")
+_METHODS = flags.DEFINE_list("methods", ["full", "lowres", "wae", "wae-fast"],
+                             "Methods to compare, see configs/common.py.")
+_BATCH_SIZES = flags.DEFINE_list("batch_sizes", ["1", "8"], "Images per call.")
+_DTYPES = flags.DEFINE_list("dtypes", ["float32"], "Of the computation: float32, bfloat16.")
+_SECONDS = flags.DEFINE_float("seconds", 20.0, "Timing per batch size and dtype, all methods.")
+_DEVICES = flags.DEFINE_enum("devices", None, ["cpu", "gpu", "tpu"], "Default: what jax picks.")
+_CHECKPOINTS = flags.DEFINE_list("checkpoints", [], "Trained weights, as wae=WORKDIR,full=WORKDIR.")
+_NUM_CLASSES = flags.DEFINE_integer("num_classes", 0, "0: as many as the config's data set has.")
+_JSON = flags.DEFINE_string("json", None, "File for everything measured, with the environment.")
+_CSV = flags.DEFINE_string("csv", None, "File for the rows; NAME.env.json is written beside it.")
+_PLOT = flags.DEFINE_string("plot", None, "Picture of speed-up against MAC ratio (or top-1).")
+_END_TO_END = flags.DEFINE_bool("end_to_end", False, "Also time JPEG bytes to scores.")
+_BREAKDOWN = flags.DEFINE_bool("breakdown", False, "Also time the parts of each network.")
+_TRAIN_STEP = flags.DEFINE_bool("train_step", False, "Also time a step of the last stage.")
+_PEER = flags.DEFINE_enum("peer", None, ["torch"], "Also time the same networks in PyTorch.")
+flags.mark_flag_as_required("config")
+
+
+def _configs() -> dict[str, dict]:
+    """Method -> config as a plain dict."""
+    from configs.common import set_method
+
+    if _CONFIG.value.model.frontend.name != "wae":
+        raise UserError("give --config without a variant (its front end must be wae); --methods "
+                        "makes the others from it")
+    try:
+        return {method: set_method(_CONFIG.value.copy_and_resolve_references(), method).to_dict()
+                for method in _METHODS.value}
+    except ValueError as error:
+        raise UserError(f"--methods: {error}") from error
+
+
+def _options() -> dict:
+    """The fields of :class:`wae_jax.bench.run.Options`."""
+    try:
+        batch_sizes = tuple(int(size) for size in _BATCH_SIZES.value)
+    except ValueError as error:
+        raise UserError(f"--batch_sizes takes whole numbers: {error}") from error
+    pairs = [item.split("=", 1) for item in _CHECKPOINTS.value]
+    if any(len(pair) != 2 for pair in pairs):
+        raise UserError("--checkpoints takes METHOD=PATH, separated by commas")
+    return {
+        "batch_sizes": batch_sizes, "dtypes": tuple(_DTYPES.value), "seconds": _SECONDS.value,
+        "device": _DEVICES.value or "", "checkpoints": dict(pairs),
+        "num_classes": _NUM_CLASSES.value, "end_to_end": _END_TO_END.value,
+        "breakdown": _BREAKDOWN.value, "train_step": _TRAIN_STEP.value, "peer": _PEER.value or ""}
+
+
+def main() -> None:
+    for path in filter(None, (_JSON.value, _CSV.value, _PLOT.value)):
+        if not Path(path).absolute().parent.is_dir():
+            raise UserError(f"cannot write {path}: no such folder")
+    if _PLOT.value and Path(_PLOT.value).suffix not in PICTURES:
+        raise UserError(f"--plot must end in one of {', '.join(PICTURES)}")
+    configs, options = _configs(), _options()
+    from wae_jax.bench import plots, report
+    from wae_jax.bench.run import Options, run_benchmark
+
+    results = run_benchmark(configs, Options(**options))
+    if _JSON.value:
+        Path(_JSON.value).write_text(report.as_json(results))
+    if _CSV.value:
+        report.write_csv(results, Path(_CSV.value))
+    if _PLOT.value:
+        plots.plot_rows(results.rows, Path(_PLOT.value))
+    print(report.as_text(results), flush=True)
+
+
+if __name__ == "__main__":
+    cli.run_with_flags(main)

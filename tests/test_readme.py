@@ -1,0 +1,42 @@
+"""What the README shows works as it stands there."""
+
+import re
+import subprocess
+import sys
+
+import wae_jax
+
+
+def test_own_network_example_trains_and_is_short(root, run_env, cifar10, tmp_path):
+    readme = (root / "README.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", readme, re.S)
+    assert len([line for line in example.splitlines() if line.strip()]) <= 17
+    script = tmp_path / "my_cnn.py"
+    script.write_text(example)
+    env = run_env | {"PYTHONPATH": str(root)}
+    # In an empty folder: the example writes to runs/ beside it.
+    run = subprocess.run([sys.executable, str(script)], cwd=tmp_path, env=env, timeout=240,
+                         capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert "'eval_count': 10000" in run.stdout
+    # A network whose file can be imported is rebuilt from its checkpoint alone.
+    check = ("import wae_jax, jax.numpy as jnp, __main__, my_cnn\n"
+             "__main__.MyCNN = my_cnn.MyCNN\n"
+             "model, variables = wae_jax.load('runs/my_cnn')\n"
+             "print(model.apply(variables, jnp.zeros((2, 32, 32, 3))).scores.shape)")
+    loaded = subprocess.run([sys.executable, "-c", check], cwd=tmp_path, env=env, timeout=120,
+                            capture_output=True, text=True)
+    assert loaded.stdout.strip() == "(2, 10)", loaded.stderr
+
+
+def test_the_files_that_the_readme_shows_are_there(root):
+    readme = (root / "README.md").read_text()
+    for path in re.findall(r"\]\((?!http)([^)#]+)\)", readme):
+        assert (root / path).exists(), path
+    for path in re.findall(r"configs/\w+\.py", readme):
+        assert (root / path).exists(), path
+
+
+def test_public_names():
+    for name in wae_jax.__all__:
+        assert getattr(wae_jax, name).__doc__
