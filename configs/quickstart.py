@@ -22,7 +22,7 @@ def get_config(variant: str = "wae") -> ml_collections.ConfigDict:
                        crop_padding=2, eval_batch_size=500)
     config.model.input.update(mean=(125.3, 123.0, 113.9), std=(63.0, 62.1, 66.7))
     # No conv sees less than 4x4: XLA's CPU convs are slow on smaller images.
-    config.model.backbone.update(name="vgg", plan="24 M 64 64 M 128 128", batch_norm=True)
+    config.model.backbone.update(name="vgg", plan="32 M 48 64 M 128 128", batch_norm=True)
     config.model.light.width = 0.5
     config.model.head.update(kind="pool", dropout=0.0)
     config.model.frontend.update(encoder="polyphase", channels=32, depth=2, decoder="polyphase",
