@@ -4,7 +4,7 @@
     python train.py --config=configs/quickstart.py --workdir=runs/wae     WAE alone
 
 Variants: wae (three stages), wae-fast, full, lowres, wavelet-cdf97, wavelet-haar, decomposition
-(see set_method in configs/common.py). All pass 5.2 times over the training set.
+(see set_method in configs/common.py). All pass 4.8 times over the training set.
 
 Expected time and result on two CPU cores: see "Results so far" in the README.
 """
@@ -35,6 +35,6 @@ def get_config(variant: str = "wae") -> ml_collections.ConfigDict:
     stages.autoencoder.update(epochs=0.2, optimizer="adam", learning_rate=2e-3, schedule="cosine",
                               weight_decay=0.0)
     stages.classifier.update(epochs=0.15, schedule="constant", warmup_epochs=0.1)
-    stages.joint.update(epochs=4.85, schedule="linear", warmup_epochs=0.3)
-    stages.end_to_end.update(epochs=5.2, schedule="linear", warmup_epochs=0.3)
+    stages.joint.update(epochs=4.45, schedule="linear", warmup_epochs=0.3)
+    stages.end_to_end.update(epochs=4.8, schedule="linear", warmup_epochs=0.3)
     return common.set_method(config, variant)

@@ -91,8 +91,9 @@ def _folder(workdir: str, variant: str, seed: int) -> str:
 
 
 def _network(workdir: str):
-    """(apply function, variables, MACs per image, image size) of a trained run."""
+    """(apply function, variables, MACs per image, image size) of a trained run, for inference."""
     model, variables, meta = load_step(checkpoints.find(workdir))
+    model, variables = model.for_inference(variables)
     size = settings_from_config(meta["config"]).data.image_size
 
     def scores(variables, images):
