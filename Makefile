@@ -4,18 +4,31 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 export WAE_JAX_CACHE ?= $(CURDIR)/.cache/wae_jax
 
-.PHONY: quickstart test test-slow lint clean
+.PHONY: quickstart study distillation test test-slow lint clean
 
 # Trains full resolution, low resolution and WAE on CIFAR-10 and sets them side by side.
 quickstart: $(VENV)/ready
 	$(RUN) -m wae_jax study --config=configs/quickstart.py --variants=full,lowres,wae \
 	  --workdir=runs/quickstart --picture_of=wae
 
+# Every front end with two seeds and the same budget; an hour or so on two CPU cores.
+study: $(VENV)/ready
+	$(RUN) -m wae_jax study --config=configs/quickstart.py --seeds=0,1 --workdir=runs/study \
+	  --variants=full,lowres,wae,wae-fast,wavelet-cdf97,wavelet-haar,decomposition \
+	  --csv=results/cifar10.csv
+
+# Low resolution and wae-fast with and without a full-resolution teacher; shares the study's runs.
+distillation: $(VENV)/ready
+	$(RUN) -m wae_jax study --config=configs/quickstart.py --seeds=0,1 --workdir=runs/study \
+	  --variants=full,lowres,lowres+distill,wae-fast,wae-fast+distill \
+	  --csv=results/distillation.csv
+
+# Two at a time: most of a test's time is one thread that compiles.
 test: $(VENV)/ready-dev
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n 2 --dist loadfile
 
 test-slow: $(VENV)/ready-dev
-	$(RUN) -m pytest -m slow
+	$(RUN) -m pytest -n 2 --dist loadfile -m slow
 
 lint: $(VENV)/ready-dev
 	$(VENV)/bin/ruff check .

@@ -39,7 +39,10 @@ def _backbone(**changes) -> ml_collections.ConfigDict:
     backbone.plan = ""  # "vgg" only: conv widths and M for pools, as in "32 32 M 64 64 M"
     backbone.batch_norm = False  # VGG only
     backbone.pool_rounding = "up"  # VGG only: odd sizes round up (Caffe) | down (PyTorch)
+    backbone.norm_epsilon = 1e-5  # of its batch norms
     backbone.stem = "imagenet"  # ResNet only: imagenet | small (for 32-pixel images)
+    backbone.stem_pool = "pad"  # ResNet: pad (PyTorch, Keras) | ceil (Caffe: no pad, rounds up)
+    backbone.stride_on = "3x3"  # ResNet's bottlenecks: 3x3 (PyTorch) | 1x1 (Keras, Caffe)
     backbone.kwargs = ml_collections.ConfigDict()  # "module:Class" only: its fields
     backbone.update(changes)
     return backbone
@@ -50,6 +53,10 @@ def get_config() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
     config.seed = 0  # of the initial weights, the data order, the augmentation and dropout
     config.restore = ""  # start from this checkpoint's weights (a workdir or one step's directory)
+    config.init = init = ml_collections.ConfigDict()
+    init.pretrained = ""  # start the L branch from a full-resolution network: checkpoint or file
+    init.source = ""  # whose file: torchvision | timm | keras | caffe; empty: a checkpoint
+    init.light = "fresh"  # the H branch: fresh | slim (the strongest filters of the network)
 
     config.model = model = ml_collections.ConfigDict()
     model.dtype = "float32"  # of the computation: float32 | bfloat16; parameters stay float32
@@ -90,6 +97,13 @@ def get_config() -> ml_collections.ConfigDict:
     losses.auxiliary_low = 0.0  # weight of an extra cross-entropy on the low branch's score
     losses.auxiliary_fused = 0.0  # and on the fused score
 
+    # Distillation, in the stages with a classification loss: the network also learns the scores of
+    # a trained one on the same images. L_c becomes (1 - weight) L_c + weight T^2 KL(teacher || it).
+    config.distill = distill = ml_collections.ConfigDict()
+    distill.teacher = ""  # its checkpoint (a workdir or one step's directory); empty: off
+    distill.temperature = 4.0  # T, softens both score distributions
+    distill.weight = 0.5  # 0..1; label smoothing belongs to L_c alone
+
     # Which stages run, in order: the paper's three, or "end_to_end" alone (see set_method).
     config.run_stages = ("autoencoder", "classifier", "joint")
     config.stages = ml_collections.ConfigDict()
@@ -106,16 +120,34 @@ def get_config() -> ml_collections.ConfigDict:
     config.ema_decay = 0.0  # evaluate a running average of the parameters; 0 is off
 
     config.data = data = ml_collections.ConfigDict()
-    data.name = "imagenet2012"  # a TFDS data set in ArrayRecord files; cifar10 prepares itself
-    data.data_dir = ""  # where TFDS data sets are; empty: TFDS_DATA_DIR or ~/tensorflow_datasets
+    # A TFDS data set in ArrayRecord files; cifar10 prepares itself; folder: photos in data_dir.
+    data.name = "imagenet2012"
+    # Where TFDS data sets are; empty: TFDS_DATA_DIR or ~/tensorflow_datasets. For name "folder" the
+    # folder of the photos, SPLIT/CLASS/PHOTO.jpg.
+    data.data_dir = ""
     data.cache_dir = ""  # where downloads go; empty: WAE_JAX_CACHE or .cache/wae_jax
     data.train_split = "train"
     data.eval_split = "validation"
     data.image_size = 224
     data.augmentation = "imagenet"  # imagenet (random-resized-crop, flip) | small (pad-crop, flip)
     data.crop_padding = 4  # small: the most that a random crop is shifted, in pixels
+    # More augmentation of the training images, after crop and flip; 0 is off.
+    data.colour_jitter = jitter = ml_collections.ConfigDict()
+    jitter.brightness = 0.0  # strengths: factors are drawn from 1 - strength .. 1 + strength
+    jitter.contrast = 0.0
+    jitter.saturation = 0.0
+    jitter.hue = 0.0  # 0..0.5: the largest turn, as a fraction of the colour circle
+    data.rand_augment = ml_collections.ConfigDict()
+    data.rand_augment.ops = 0  # random operations per image
+    data.rand_augment.magnitude = 9.0  # their strength, 0..30
+    # Stages with a classification loss only; with both on, each pair of images gets either.
+    data.mixup = 0.0  # alpha of Beta(alpha, alpha), from which the share is drawn
+    data.cutmix = 0.0  # the same for cutmix
     data.eval_batch_size = 64
     data.workers = 0  # worker processes that decode and augment; 0: threads of the main process
+    # A record that cannot be read or decoded, or whose label is no class: error (stop and name it)
+    # | skip (count it; in training another record takes its place, in evaluation none).
+    data.bad_records = "error"
 
     config.parallel = parallel = ml_collections.ConfigDict()
     parallel.mode = "jit"  # jit (a mesh) | pmap
@@ -155,6 +187,7 @@ def set_method(config: ml_collections.ConfigDict, method: str) -> ml_collections
         frontend.update(name="wavelet", wavelet=method.removeprefix("wavelet-"))
     elif method == "wae-fast":
         frontend.update(encoder="polyphase", activation="none", depth=1, channels=24)
+        config.model.light.width /= 2
     if not method.startswith("wae"):
         config.run_stages = ("end_to_end",)
     return config

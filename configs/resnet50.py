@@ -19,7 +19,6 @@ from configs import common
 def get_config(variant: str = "wae") -> ml_collections.ConfigDict:
     """``variant``: one of the docstring's."""
     config = common.get_config()
-    config.data.workers = 8
     config.model.backbone.name = "resnet50"
     config.model.head.update(kind="pool", dropout=0.0)
     stages = config.stages

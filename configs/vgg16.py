@@ -22,7 +22,6 @@ from configs import common
 def get_config(variant: str = "wae") -> ml_collections.ConfigDict:
     """``variant``: one of the docstring's."""
     config = common.get_config()  # its defaults are this network: see there
-    config.data.workers = 8
     if variant == "released":
         config.model.input.update(channel_order="BGR", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
         # L_t is in squared input units: about 57**2 larger than with unit-variance inputs.

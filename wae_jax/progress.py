@@ -1,32 +1,14 @@
 """What a person and other programs see of a running training."""
 
 import json
-import sys
 import time
 from pathlib import Path
 
 from wae_jax.checkpoints import write_atomically
+from wae_jax.cli import duration, say
 from wae_jax.stages import Stage
 
 METRICS_FILE = "metrics.jsonl"
-
-
-def duration(seconds: float) -> str:
-    """3725 -> '1h02m'."""
-    seconds = round(seconds)
-    if seconds < 60:
-        return f"{seconds}s"
-    if seconds < 3600:
-        return f"{seconds // 60}m{seconds % 60:02d}s"
-    return f"{seconds // 3600}h{seconds % 3600 // 60:02d}m"
-
-
-def say(text: str, *, transient: bool = False) -> None:
-    """A line on stderr; a transient one is overwritten by the next on a terminal."""
-    terminal = sys.stderr.isatty()
-    end = "\r" if transient and terminal else "\n"
-    clear = "\x1b[2K" if terminal else ""
-    print(f"{clear}{text}", end=end, file=sys.stderr, flush=True)
 
 
 class Meter:

@@ -37,7 +37,10 @@ class BackboneSettings:
     plan: str
     batch_norm: bool
     pool_rounding: str
+    norm_epsilon: float
     stem: str
+    stem_pool: str
+    stride_on: str
     kwargs: Mapping[str, Any]
 
 
@@ -68,6 +71,13 @@ class ModelSettings:
 
 
 @dataclasses.dataclass(frozen=True)
+class InitSettings:
+    pretrained: str
+    source: str
+    light: str
+
+
+@dataclasses.dataclass(frozen=True)
 class LossSettings:
     gamma: float
     energy_weight: float
@@ -75,6 +85,13 @@ class LossSettings:
     label_smoothing: float
     auxiliary_low: float
     auxiliary_fused: float
+
+
+@dataclasses.dataclass(frozen=True)
+class DistillSettings:
+    teacher: str
+    temperature: float
+    weight: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +118,20 @@ class StageSettings:
 
 
 @dataclasses.dataclass(frozen=True)
+class ColourJitterSettings:
+    brightness: float
+    contrast: float
+    saturation: float
+    hue: float
+
+
+@dataclasses.dataclass(frozen=True)
+class RandAugmentSettings:
+    ops: int
+    magnitude: float
+
+
+@dataclasses.dataclass(frozen=True)
 class DataSettings:
     name: str
     data_dir: str
@@ -110,8 +141,13 @@ class DataSettings:
     image_size: int
     augmentation: str
     crop_padding: int
+    colour_jitter: ColourJitterSettings
+    rand_augment: RandAugmentSettings
+    mixup: float
+    cutmix: float
     eval_batch_size: int
     workers: int
+    bad_records: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,9 +163,11 @@ class ParallelSettings:
 class Settings:
     seed: int
     restore: str
+    init: InitSettings
     model: ModelSettings
     data: DataSettings
     losses: LossSettings
+    distill: DistillSettings
     stages: tuple[StageSettings, ...]
     ema_decay: float
     parallel: ParallelSettings
@@ -178,6 +216,11 @@ def _fill(cls: type[T], values: Mapping[str, Any], where: str) -> T:
 def model_settings(config: Mapping[str, Any]) -> ModelSettings:
     """``config["model"]`` (plain nested dict) as :class:`ModelSettings`."""
     return _fill(ModelSettings, config["model"], "config.model")
+
+
+def init_settings(config: Mapping[str, Any]) -> InitSettings:
+    """``config["init"]`` (plain dict) as :class:`InitSettings`."""
+    return _fill(InitSettings, config["init"], "config.init")
 
 
 def settings_from_config(config: Mapping[str, Any]) -> Settings:

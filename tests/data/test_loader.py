@@ -231,7 +231,7 @@ def test_damaged_record_is_named(tmp_path, shape):
     source = open_source("tiny", "train", data_dir=tmp_path)
     with (
         make_train_loader(source, TRAIN, batch_size=1, seed=0) as loader,
-        pytest.raises(UserError, match=r"record \d of Source\('tiny', 'train'.* is damaged"),
+        pytest.raises(UserError, match=r"record \d of .*train\.array_record.*cannot be decoded"),
     ):
         next(loader)
 
@@ -239,7 +239,7 @@ def test_damaged_record_is_named(tmp_path, shape):
 def test_unlabelled_split_is_refused(tmp_path):
     make_builder(tmp_path, {"test": 3}, label=-1).download_and_prepare()
     source = open_source("tiny", "test", data_dir=tmp_path)
-    with pytest.raises(UserError, match="has no labels"):
+    with pytest.raises(UserError, match=r"its label -1 is none of 0\.\.4"):
         list(make_eval_loader(source, SmallEval(8), batch_size=2))
 
 

@@ -83,7 +83,7 @@ def test_imagenet_is_missing(tmp_path):
         str(tmp_path),
         "ILSVRC2012_img_train.tar",
         "image-net.org",
-        "tfds build imagenet2012 --file_format=array_record",
+        "python -m wae_jax prepare imagenet2012 --train=",
     ):
         assert part in message
     assert "\n" not in message
@@ -115,7 +115,7 @@ def test_tfrecord_is_refused(tiny_dir, tmp_path):
     info = tmp_path / "tiny" / "1.0.0" / "dataset_info.json"
     content = json.loads(info.read_text())
     info.write_text(json.dumps(content | {"fileFormat": "tfrecord"}))
-    with pytest.raises(UserError, match=r"only ArrayRecord.*--file_format=array_record"):
+    with pytest.raises(UserError, match=r"only ArrayRecord.*prepare tfrecord --in=.*1\.0\.0 --out"):
         open_source("tiny", "train", data_dir=tmp_path)
 
 

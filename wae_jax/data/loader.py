@@ -6,7 +6,6 @@ of processes and sees the same images, cropped and flipped the same way. A Grain
 batch: per-element overhead is paid once per batch.
 """
 
-import dataclasses
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -16,8 +15,10 @@ import grain
 import numpy as np
 from absl import flags
 
-from wae_jax.data import order, sources, transforms
-from wae_jax.data.records import DecodedRecords
+from wae_jax import runtime
+from wae_jax.data import augment, batches, order, transforms
+from wae_jax.data.bad import Tally
+from wae_jax.data.base import Source
 from wae_jax.errors import UserError
 
 # image uint8 (b, S, S, 3), label int32 (b,), mask float32 (b,): 1 for an example, 0 for padding.
@@ -26,60 +27,14 @@ Batch = dict[str, np.ndarray]
 _ENDLESS = 1 << 62
 
 
-@dataclasses.dataclass(frozen=True)
-class _TrainBatches:
-    """Makes training batch k."""
-
-    records: DecodedRecords
-    transform: transforms.Transform
-    shard: order.Shard
-    seed: int
-
-    def __call__(self, batch: int) -> Batch:
-        epochs, records = order.train_records(
-            self.shard.positions(batch), seed=self.seed, num_examples=len(self.records.source)
-        )
-        images, labels = self.records.read(records)
-        numbers = order.uniforms(self.seed, epochs, records, self.transform.draws)
-        return {
-            "image": self.transform(images, numbers),
-            "label": labels,
-            "mask": np.ones(len(labels), np.float32),
-        }
-
-
-@dataclasses.dataclass(frozen=True)
-class _EvalBatches:
-    """Makes batch k of the split in its own order; what lies past its end is zeros."""
-
-    records: DecodedRecords
-    transform: transforms.Transform
-    shard: order.Shard
-
-    def __call__(self, batch: int) -> Batch:
-        size, local_size = self.transform.size, self.shard.local_size
-        out = {
-            "image": np.zeros((local_size, size, size, 3), np.uint8),
-            "label": np.zeros(local_size, np.int32),
-            "mask": np.zeros(local_size, np.float32),
-        }
-        records = self.shard.positions(batch)
-        records = records[records < len(self.records.source)]
-        if count := len(records):
-            images, out["label"][:count] = self.records.read(records)
-            out["image"][:count] = self.transform(images, np.empty((count, self.transform.draws)))
-            out["mask"][:count] = 1
-        return out
-
-
 class TrainLoader:
     """Iterator over training batches; knows the position after the last one handed out.
 
     Use `make_train_loader`. Closing it, or leaving its `with` block, ends threads and workers.
     """
 
-    def __init__(self, dataset: grain.IterDataset, position: dict[str, Any]):
-        self._position = position
+    def __init__(self, dataset: grain.IterDataset, position: dict[str, Any], tally: Tally):
+        self._position, self._tally = position, tally
         self._iterator = iter(dataset)
 
     def __iter__(self) -> "TrainLoader":
@@ -88,6 +43,7 @@ class TrainLoader:
     def __next__(self) -> Batch:
         batch = next(self._iterator)
         self._position["next_batch"] += 1
+        self._tally.add(batch.pop("skipped", ()))
         return batch
 
     def state(self) -> dict[str, Any]:
@@ -95,8 +51,9 @@ class TrainLoader:
         return dict(self._position)
 
     def close(self) -> None:
-        """Stops prefetching. May be called twice."""
+        """Stops prefetching; logs how many bad records were skipped. May be called twice."""
         self._iterator.close()
+        self._tally.report()
 
     def __enter__(self) -> "TrainLoader":
         return self
@@ -108,8 +65,8 @@ class TrainLoader:
 class EvalLoader:
     """One pass over a split per `iter()`; `len()` is its batches, the same in all processes."""
 
-    def __init__(self, dataset: grain.IterDataset, num_batches: int):
-        self._dataset, self._num_batches = dataset, num_batches
+    def __init__(self, dataset: grain.IterDataset, num_batches: int, tally: Tally):
+        self._dataset, self._num_batches, self._tally = dataset, num_batches, tally
 
     def __len__(self) -> int:
         return self._num_batches
@@ -117,13 +74,16 @@ class EvalLoader:
     def __iter__(self) -> Iterator[Batch]:
         iterator = iter(self._dataset)
         try:
-            yield from iterator
+            for batch in iterator:
+                self._tally.add(batch.pop("skipped", ()))
+                yield batch
         finally:
             iterator.close()
+            self._tally.report()
 
 
 def make_train_loader(
-    source: sources.Source,
+    source: Source,
     transform: transforms.Transform,
     *,
     batch_size: int,
@@ -135,12 +95,14 @@ def make_train_loader(
     workers: int = 0,
     threads: int | None = None,
     prefetch: int = 4,
+    mix: augment.Mix | None = None,
+    bad_records: str = "error",
 ) -> TrainLoader:
     """Makes the endless stream of shuffled epochs, batch by batch; nothing is dropped.
 
     Args:
       source: the split to train on.
-      transform: from `transforms.make_transform(..., train=True)`.
+      transform: from `augment.train_transform` or `transforms.make_transform(..., train=True)`.
       batch_size: examples per global batch, over all processes.
       seed: decides order, crops and flips; 0 <= seed < 2**63.
       start_batch: global batch to begin with; 0, or `next_batch` of a kept state.
@@ -152,12 +114,20 @@ def make_train_loader(
       threads: threads that make batches, in this process or in each worker. Default: one per core
         for photos that are decoded here, else one.
       prefetch: batches made ahead, in this process or in each worker.
+      mix: from `augment.make_mix`; adds "other_label" and "label_weight" to the batches.
+      bad_records: what happens where a record cannot be used: "error" or "skip". A skipped record
+        is replaced by another one, drawn from the seed, the epoch and the record itself: all others
+        keep their place.
 
     Raises:
-      UserError: the batch size cannot be shared evenly between the processes.
+      UserError: the batch size cannot be shared evenly between the processes, or not in pairs
+        to mix, or there is no such policy; on iterating: a bad record.
     """
+    if mix:
+        mix.check_batch_size("the batch size", batch_size, process_count)
     shard = order.Shard(batch_size, process_index, process_count)
-    make_batch = _TrainBatches(source.decoded, transform, shard, seed)
+    examples = batches.Examples(source.decoded, transform, seed, bad_records)
+    make_batch = batches.TrainBatches(examples, shard, mix)
     stop = _ENDLESS if num_batches is None else start_batch + num_batches
     dataset = _dataset(make_batch, start_batch, stop, workers, threads, prefetch)
     return TrainLoader(
@@ -170,11 +140,12 @@ def make_train_loader(
             "source": source.info.name,
             "split": source.info.split,
         },
+        Tally(repr(source)),
     )
 
 
 def make_eval_loader(
-    source: sources.Source,
+    source: Source,
     transform: transforms.Transform,
     *,
     batch_size: int,
@@ -183,16 +154,20 @@ def make_eval_loader(
     workers: int = 0,
     threads: int | None = None,
     prefetch: int = 4,
+    bad_records: str = "error",
 ) -> EvalLoader:
     """Makes the whole split in its own order, each example once over all processes.
 
     Every process gets the same number of batches of the same shape; what is missing at the end is
-    filled with zeros and mask 0. Arguments and errors are those of `make_train_loader`.
+    filled with zeros and mask 0, and so are the places of skipped records. Arguments and errors are
+    those of `make_train_loader`.
     """
     shard = order.Shard(batch_size, process_index, process_count)
-    make_batch = _EvalBatches(source.decoded, transform, shard)
+    examples = batches.Examples(source.decoded, transform, 0, bad_records)
+    make_batch = batches.EvalBatches(examples, shard)
     num_batches = -(-len(source) // batch_size)
-    return EvalLoader(_dataset(make_batch, 0, num_batches, workers, threads, prefetch), num_batches)
+    dataset = _dataset(make_batch, 0, num_batches, workers, threads, prefetch)
+    return EvalLoader(dataset, num_batches, Tally(repr(source)))
 
 
 def check_resume(state: dict[str, Any], loader: TrainLoader) -> None:
@@ -217,9 +192,9 @@ def check_resume(state: dict[str, Any], loader: TrainLoader) -> None:
 def _dataset(
     make_batch, start: int, stop: int, workers: int, threads: int | None, prefetch: int
 ) -> grain.IterDataset:
-    _one_opencv_thread()
+    _prepare_process()
     if threads is None:
-        threads = 1 if workers or make_batch.records.kept else os.cpu_count() or 1
+        threads = 1 if workers or make_batch.examples.records.kept else _usable_cores()
     dataset = (
         grain.MapDataset.range(start, stop)
         .map(make_batch)
@@ -237,9 +212,17 @@ def _dataset(
 
 def _init_worker(index: int, count: int) -> None:
     del index, count
-    _one_opencv_thread()
+    _prepare_process()
 
 
-def _one_opencv_thread() -> None:
-    """Keeps OpenCV from starting a thread per core for each small image."""
+def _prepare_process() -> None:
+    """Keeps OpenCV from starting a thread per core for each image, and decoded images in the heap.
+
+    They are half a megabyte and more: given back after each, they cost 200 page faults each.
+    """
     cv2.setNumThreads(1)
+    runtime.keep_heap()
+
+
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -15,9 +15,15 @@ _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 _IMAGENET_HELP = (
     "get ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar from https://image-net.org/download "
-    "(free account), put them into DATA_DIR/downloads/manual, and run `tfds build imagenet2012 "
-    "--file_format=array_record --data_dir=DATA_DIR` where TensorFlow is installed"
+    "(free account) and run `python -m wae_jax prepare imagenet2012 "
+    "--train=ILSVRC2012_img_train.tar --val=ILSVRC2012_img_val.tar`"
 )
+
+
+def data_root(data_dir: str | os.PathLike = "") -> Path:
+    """Returns the folder of TFDS data sets: as given, or from TFDS_DATA_DIR, or TFDS's default."""
+    root = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    return Path(root).expanduser().absolute()
 
 
 def find_prepared(
@@ -28,7 +34,7 @@ def find_prepared(
     Args:
       spec: `name[/config][:version]`; the newest version is taken if none is given, and the config
         may be left out if only one is there.
-      data_dir: default: environment variable TFDS_DATA_DIR, else `~/tensorflow_datasets`.
+      data_dir: see `data_root`.
       self_prepared: further names to propose when `spec` is misspelt.
 
     Raises:
@@ -38,7 +44,7 @@ def find_prepared(
     if not match:
         raise UserError(f"data set {spec!r} is not of the form name[/config][:major.minor.patch]")
     name, config, version = match["name"], match["config"], match["version"]
-    root = Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    root = data_root(data_dir)
     folder = root / name
     if not folder.is_dir():
         raise _missing(name, root, self_prepared)
@@ -96,5 +102,6 @@ def _how_to_prepare(name: str) -> str:
         return _IMAGENET_HELP
     return (
         f"prepare it with `tfds build {name} --file_format=array_record` where TensorFlow is "
-        "installed"
+        "installed, or turn TFRecord files of it into ArrayRecord with `python -m wae_jax prepare "
+        "tfrecord --in=DIR --out=DIR`"
     )

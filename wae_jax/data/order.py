@@ -12,7 +12,7 @@ import numpy as np
 from wae_jax.errors import UserError
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # odd, 2**64 over the golden ratio
-_DRAW_STREAM, _ORDER_STREAM = 1, 2
+_DRAW_STREAM, _ORDER_STREAM, _SUBSTITUTE_STREAM = 1, 2, 3
 
 
 def _mix(x: np.ndarray) -> np.ndarray:
@@ -54,6 +54,15 @@ def permutation(seed: int, epoch: int, num_examples: int) -> np.ndarray:
     order = np.argsort(keys, kind="stable")
     order.flags.writeable = False
     return order
+
+
+def substitutes(seed: int, epochs, records, attempt: int, num_examples: int) -> np.ndarray:
+    """The records that stand for bad ones in their epochs, int64 (b,), each drawn by its own.
+
+    attempt: 0, 1, ... while what was drawn is bad too.
+    """
+    hashes = _hash(seed, _SUBSTITUTE_STREAM, epochs, records, attempt)
+    return (hashes % np.uint64(num_examples)).astype(np.int64)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,17 +1,17 @@
-"""From record numbers to decoded images and labels; small data sets stay decoded in memory."""
+"""From record numbers to images and labels; small data sets stay decoded in memory."""
 
 import math
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wae_jax.data import transforms
-from wae_jax.errors import UserError
+from wae_jax.data.bad import BadRecordError
+from wae_jax.data.decode import DecodeError, EncodedImage, decode
 
 if TYPE_CHECKING:
-    from wae_jax.data.sources import Source
+    from wae_jax.data.base import Source
 
 # CIFAR-10's training split takes 154 MB; photos never qualify, as their shapes vary.
 _MAX_KEPT_BYTES = 1 << 30
@@ -35,19 +35,20 @@ class DecodedRecords:
         shape = source.info.image_shape
         self.kept = shape is not None and len(source) * math.prod(shape) <= _MAX_KEPT_BYTES
 
-    def read(self, records: np.ndarray) -> tuple[Iterable[np.ndarray], np.ndarray]:
+    def read(self, records: np.ndarray) -> tuple[np.ndarray | Iterator[EncodedImage], np.ndarray]:
         """Returns the images and labels of int64 (b,) record numbers.
 
         Returns:
-          Images: uint8 (b, H, W, 3), or an iterator that decodes b arrays (H, W, 3) one by one, so
-          that large photos need not be in memory together. Labels: int32 (b,).
+          Images: uint8 (b, H, W, 3) from memory, or an iterator over b images that are decoded when
+          needed, so that large photos need not be in memory together. Labels: int32 (b,).
 
         Raises:
-          UserError: on reading or iterating: an image cannot be decoded, or has no label.
+          BadRecordError: on reading or iterating: one of them cannot be read or decoded, or its
+            label is no class.
         """
         if not self.kept:
             encoded, labels = self._read_encoded(records)
-            return self._decode(records, encoded), labels
+            return map(EncodedImage, encoded), labels
         missing = np.unique(records[self._labels[records] < 0])
         if len(missing):
             self._remember(missing)
@@ -58,30 +59,23 @@ class DecodedRecords:
         with self._lock:
             if self._images is None:
                 self._images = np.empty((len(self.source), *self.source.info.image_shape), np.uint8)
-        for record, image in zip(records, self._decode(records, encoded), strict=True):
+        for record, data in zip(records, encoded, strict=True):
+            image = decode(data)
             if image.shape != self._images.shape[1:]:
-                raise UserError(
-                    f"record {record} of {self.source} has shape {image.shape} and not "
-                    f"{self._images.shape[1:]} as its metadata says"
+                raise DecodeError(
+                    f"its image has shape {image.shape} and not {self._images.shape[1:]} as the "
+                    "metadata says"
                 )
             self._images[record] = image
         self._labels[records] = labels  # last: a label says that the image is there
 
     def _read_encoded(self, records: np.ndarray) -> tuple[tuple[bytes, ...], np.ndarray]:
         encoded, labels = zip(*self.source.read(records), strict=True)
-        if min(labels) < 0:  # as in the test split of imagenet2012
-            raise UserError(f"{self.source} has no labels; choose another split")
+        classes = self.source.info.num_classes
+        for label in labels:
+            if not 0 <= label < classes:  # -1 in splits without labels, as imagenet2012's test
+                raise BadRecordError(f"its label {label} is none of 0..{classes - 1}")
         return encoded, np.array(labels, np.int32)
-
-    def _decode(self, records: np.ndarray, encoded: tuple[bytes, ...]) -> Iterator[np.ndarray]:
-        for record, data in zip(records, encoded, strict=True):
-            try:
-                yield transforms.decode(data)
-            except transforms.DecodeError as error:
-                raise UserError(
-                    f"record {record} of {self.source} is damaged ({error}); prepare the data "
-                    "set again"
-                ) from error
 
     def __getstate__(self):
         return {"source": self.source}

@@ -1,98 +1,82 @@
-"""Random access to the encoded images and labels of a data set in TFDS's ArrayRecord layout.
+"""Random access to the encoded images and labels of a data set, by its name.
 
-`cifar10` and `foolbox_photos` prepare themselves; every other name is a folder that TFDS (or
-anything that writes its layout) has prepared. TensorFlow is never needed.
+`cifar10`, `foolbox_photos` and `photos_500x375` prepare themselves; `folder` is a folder of photos;
+every other name is a data set in TFDS's ArrayRecord layout, prepared by TFDS or anything that
+writes its layout. TensorFlow is never needed.
 """
 
-import dataclasses
-import functools
+import bisect
+import itertools
 import os
 import threading
-from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import tensorflow_datasets as tfds
+from array_record.python.array_record_module import ArrayRecordReader
+from google.protobuf import message
 from tensorflow_datasets.proto import tf_example_pb2
 
-from wae_jax.data import cifar10, lookup, photos
-from wae_jax.data.records import DecodedRecords
+from wae_jax.data import cifar10, folder, lookup, photos, photos_500x375
+from wae_jax.data.bad import BadRecordError
+from wae_jax.data.base import Source, SourceInfo
 from wae_jax.errors import UserError
 
-_SELF_PREPARED = {"cifar10": cifar10, "foolbox_photos": photos}
+_SELF_PREPARED = {
+    "cifar10": cifar10,
+    "foolbox_photos": photos,
+    "photos_500x375": photos_500x375,
+}
 
 
-@dataclasses.dataclass(frozen=True)
-class SourceInfo:
-    """What is known of a split without reading a record.
+class Shard(NamedTuple):
+    """Some records of one file, all or a part."""
 
-    Attributes:
-      name: as asked for, for example "imagenet2012" or "imagenette/160px".
-      split: as asked for, for example "train[:99%]".
-      num_classes: labels are 0..num_classes-1.
-      class_names: one name per class, or None where TFDS has only numbers.
-      num_examples: records in the split.
-      image_shape: (height, width, channels) if all images share it, else None.
-    """
-
-    name: str
-    split: str
-    num_classes: int
-    class_names: tuple[str, ...] | None
-    num_examples: int
-    image_shape: tuple[int, int, int] | None
+    file: str
+    first: int
+    count: int
 
 
-class Source:
-    """One split. Safe to share between threads; a pickled copy opens its files again when read."""
+class ArrayRecordSource(Source):
+    """One split of a TFDS data set in ArrayRecord files."""
 
-    def __init__(self, info: SourceInfo, directory: Path):
+    def __init__(self, info: SourceInfo, directory: Path, shards: tuple[Shard, ...]):
+        """`shards`: where the split's records lie, in their order."""
         self.info = info
-        self._directory = directory
+        self._directory, self._shards = directory, shards
+        self._starts = list(itertools.accumulate((s.count for s in shards), initial=0))
         self._lock = threading.Lock()
-        self._records = None
+        self._readers: list[ArrayRecordReader | None] = [None] * len(shards)
 
-    def __len__(self) -> int:
-        return self.info.num_examples
+    def _read(self, indices):
+        try:
+            return [self._read_one(index) for index in indices]
+        except (RuntimeError, KeyError, IndexError, message.DecodeError) as error:
+            raise BadRecordError(f"it cannot be read: {_first_line(error)}") from error
 
-    def read(self, indices: Sequence[int]) -> list[tuple[bytes, int]]:
-        """Reads records by number in one go.
+    def _read_one(self, index: int) -> tuple[bytes, int]:
+        # Straight from the shard: TFDS's data source takes three times as long a photo.
+        shard, position = self._locate(index)
+        if self._readers[shard] is None:
+            with self._lock:
+                path = self._directory / self._shards[shard].file
+                self._readers[shard] = ArrayRecordReader(str(path), "readahead_buffer_size:0")
+        return _parse(self._readers[shard].read([position])[0])
 
-        Args:
-          indices: numbers in 0..len-1, in any order, repeats allowed.
+    def _locate(self, index: int) -> tuple[int, int]:
+        """Number of the shard, and of the record in its file."""
+        shard = bisect.bisect_right(self._starts, index) - 1
+        return shard, self._shards[shard].first + index - self._starts[shard]
 
-        Returns:
-          (encoded image, label) for each index, in their order.
-
-        Raises:
-          IndexError: an index is out of range.
-        """
-        indices = [int(index) for index in indices]
-        if indices and not 0 <= min(indices) <= max(indices) < len(self):
-            raise IndexError(f"records {min(indices)}..{max(indices)} of {len(self)}")
-        return [_parse(record) for record in self._opened().__getitems__(indices)]
-
-    @functools.cached_property
-    def decoded(self) -> DecodedRecords:
-        """The same records decoded; all loaders of this source share what is kept in memory."""
-        return DecodedRecords(self)
-
-    def _opened(self):
-        with self._lock:
-            if self._records is None:
-                builder = tfds.builder_from_directory(self._directory)
-                self._records = builder.as_data_source(
-                    self.info.split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
-                )
-            return self._records
+    def where(self, index):
+        shard, position = self._locate(index)
+        return f"record {position} of {self._directory / self._shards[shard].file}"
 
     def __getstate__(self):
-        return {"info": self.info, "directory": self._directory}
+        return {"info": self.info, "directory": self._directory, "shards": self._shards}
 
     def __setstate__(self, state):
         self.__init__(**state)
-
-    def __repr__(self) -> str:
-        return f"Source({self.info.name!r}, {self.info.split!r}, {len(self)} examples)"
 
 
 def open_source(
@@ -101,25 +85,34 @@ def open_source(
     """Opens one split of a data set.
 
     Args:
-      name: "cifar10", "foolbox_photos" or a TFDS data set as `name[/config][:version]`.
+      name: "cifar10", "foolbox_photos", "photos_500x375", "folder", or a TFDS data set as
+        `name[/config][:version]`.
       split: split or part of one in TFDS's notation: "train", "train[:99%]", "validation[5000:]".
       data_dir: folder of TFDS data sets; default: environment variable TFDS_DATA_DIR, else
         `~/tensorflow_datasets`. A self-preparing data set is looked up here only if this is given.
+        For "folder": where the photos are, as split/class/photo.jpg.
       cache_dir: where self-preparing data sets are kept, see `fetch.cache_root`.
 
     Raises:
       UserError: no such data set or split, not in ArrayRecord format, or without the features
         `image` and `label`.
     """
+    if name == folder.NAME:
+        if not data_dir:
+            raise UserError("the data set 'folder' needs --config.data.data_dir=FOLDER, the folder "
+                            "that holds SPLIT/CLASS/PHOTO.jpg")
+        return folder.open_folder(Path(data_dir).expanduser(), split)
     module = _SELF_PREPARED.get(name)
     if module is not None and not (data_dir and (Path(data_dir) / name).is_dir()):
         directory = module.prepare(cache_dir)
     else:
-        directory = lookup.find_prepared(name, data_dir, self_prepared=tuple(_SELF_PREPARED))
-    return Source(_read_info(name, split, directory), directory)
+        directory = lookup.find_prepared(
+            name, data_dir, self_prepared=(*_SELF_PREPARED, folder.NAME)
+        )
+    return _open_array_record(name, split, directory)
 
 
-def _read_info(name: str, split: str, directory: Path) -> SourceInfo:
+def _open_array_record(name: str, split: str, directory: Path) -> ArrayRecordSource:
     try:
         info = tfds.builder_from_directory(directory).info
     except Exception as error:  # TFDS raises many kinds for damaged metadata
@@ -129,8 +122,8 @@ def _read_info(name: str, split: str, directory: Path) -> SourceInfo:
     if info.file_format is not tfds.core.FileFormat.ARRAY_RECORD:
         raise UserError(
             f"{directory} is stored as {info.file_format.value}, and only ArrayRecord can be read "
-            "in random order without TensorFlow; prepare it again with `tfds build "
-            f"{name} --file_format=array_record`"
+            "in random order; convert it with `python -m wae_jax prepare tfrecord "
+            f"--in={directory} --out=DIR`"
         )
     image, label = (dict(info.features).get(key) for key in ("image", "label"))
     if not isinstance(image, tfds.features.Image) or not isinstance(
@@ -141,15 +134,21 @@ def _read_info(name: str, split: str, directory: Path) -> SourceInfo:
             f"`image` and `label` and has {', '.join(sorted(info.features))}"
         )
     try:
-        num_examples = info.splits[split].num_examples
+        instructions = info.splits[split].file_instructions
     except (ValueError, KeyError) as error:
         raise UserError(
             f"{name} has no split {split!r}; its splits are {', '.join(info.splits)}, or a "
             "part such as 'train[:99%]'"
         ) from error
+    shards = tuple(Shard(Path(i.filename).name, i.skip, i.take) for i in instructions)
+    num_examples = sum(shard.count for shard in shards)
     if not num_examples:
         raise UserError(f"split {split!r} of {name} is empty")
-    return SourceInfo(
+    missing = [shard.file for shard in shards if not (directory / shard.file).is_file()]
+    if missing:
+        raise UserError(f"{len(missing)} file(s) of {name} are missing, the first is "
+                        f"{directory / missing[0]}; prepare the data set again")
+    found = SourceInfo(
         name=name,
         split=split,
         num_classes=label.num_classes,
@@ -157,6 +156,7 @@ def _read_info(name: str, split: str, directory: Path) -> SourceInfo:
         num_examples=num_examples,
         image_shape=None if None in image.shape else image.shape,
     )
+    return ArrayRecordSource(found, directory, shards)
 
 
 def _parse(record: bytes) -> tuple[bytes, int]:

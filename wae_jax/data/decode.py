@@ -1,0 +1,171 @@
+"""Decoding image files to uint8 RGB (H, W, 3), whole or only the part that a crop needs.
+
+JPEG goes through simplejpeg (libjpeg-turbo), PNG through OpenCV, everything else, CMYK included,
+through Pillow. Orientation tags are ignored, as TFDS does.
+"""
+
+import io
+import re
+
+import cv2
+import numpy as np
+import PIL.Image
+import simplejpeg
+
+from wae_jax.data.bad import BadRecordError
+
+# Top, left, height and width in pixels.
+Box = tuple[int, int, int, int]
+
+_JPEG_MAGIC, _PNG_MAGIC, _JPEG_END = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"\xff\xd9"
+_CV2_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+_ERRORS = (OSError, ValueError, SyntaxError, cv2.error, PIL.Image.DecompressionBombError)
+# libjpeg-turbo warns of these, but every pixel is there: bytes between the last one and the next
+# marker (EOI, or a restart where we stop early), and a header that claims an odd JFIF version.
+_BYTES_LEFT = re.compile(r"extraneous bytes before marker 0xd[0-79]")
+_ODD_VERSION = "unknown JFIF revision"
+_BASELINE, _SEGMENT_FREE = 0xC0, (0x01, 0xFF, *range(0xD0, 0xD9))
+_MCU_ROWS = 16  # rows of the tallest block that is coded together, with the usual subsampling
+
+
+class DecodeError(BadRecordError):
+    """These bytes are no image that can be shown whole in RGB."""
+
+
+def decode(data: bytes) -> np.ndarray:
+    """Decodes an image file as exactly as its format allows: uint8 (H, W, 3).
+
+    Raises:
+      DecodeError: the bytes are no image, cut short or damaged.
+    """
+    return np.asarray(EncodedImage(data))
+
+
+class EncodedImage:
+    """An image file that is decoded when asked, and then no more of it than needed.
+
+    Attributes:
+      shape: (height, width, 3).
+
+    Raises:
+      DecodeError: also from its methods: the bytes are no image, cut short or damaged.
+    """
+
+    def __init__(self, data: bytes):
+        self._data = data
+        self._image = None  # decoded already, where the format has no cheaper way to its size
+        try:
+            self.shape = _plain_jpeg_shape(data) if data.startswith(_JPEG_MAGIC) else None
+            if self.shape is None:
+                self._image = _decode_other(data)
+                self.shape = self._image.shape
+        except _ERRORS as error:
+            raise _error(data, error) from error
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        """The whole image by the accurate inverse DCT and interpolated chroma."""
+        del dtype, copy
+        if self._image is None:
+            return self._decode(self._data, self.shape[:2], fast=False)
+        return self._image
+
+    def region(self, box: Box, size: tuple[int, int], *, fast: bool) -> np.ndarray:
+        """Decodes a part of the image, at a smaller scale where that still has `size` pixels.
+
+        Only JPEG can do that, and of baseline JPEG only the rows down to the part's last are
+        decoded; damage below is not seen then. A file without a JPEG's end is decoded whole.
+
+        Args:
+          box: the part.
+          size: height and width that the result should have at least, as far as the part has them.
+          fast: decode with a slightly inexact inverse DCT and chroma that is not interpolated.
+
+        Returns:
+          uint8 (h, w, 3): the box, or its pixels at 1/2, 1/4 or 1/8 scale. May be a view.
+        """
+        top, left, height, width = box
+        if self._image is not None:
+            return self._image[top : top + height, left : left + width]
+        scale = max(s for s in (1, 2, 4, 8) if s == 1 or (
+            height >= s * size[0] and width >= s * size[1]))
+        image = self._rows_until(top + height, scale, fast)
+        if scale == 1:
+            return image[top : top + height, left : left + width]
+        bottom, right = -(-(top + height) // scale), -(-(left + width) // scale)
+        return image[top // scale : bottom, left // scale : right]
+
+    def _rows_until(self, bottom: int, scale: int, fast: bool) -> np.ndarray:
+        """The whole width of at least the rows above `bottom`, at 1/scale."""
+        height, width = self.shape[:2]
+        # Interpolated chroma looks at the row below, so leave one block more.
+        rows = -(-bottom // _MCU_ROWS) * _MCU_ROWS + (0 if fast else _MCU_ROWS)
+        if rows < height and self._data.endswith(_JPEG_END):
+            shorter = with_height(self._data, rows)
+            if shorter is not None:
+                try:
+                    return self._decode(shorter, (rows, width), scale=scale, fast=fast)
+                except DecodeError:
+                    pass  # the whole file will tell
+        return self._decode(self._data, (height, width), scale=scale, fast=fast)
+
+    def _decode(self, data, shape: tuple[int, int], *, scale: int = 1, fast: bool) -> np.ndarray:
+        height, width = (-(-side // scale) for side in shape)
+        image = np.empty((height, width, 3), np.uint8)
+        try:
+            # The smallest scale that has these sizes is the one asked for.
+            simplejpeg.decode_jpeg(data, "RGB", fastdct=fast, fastupsample=fast, buffer=image,
+                                   min_height=height, min_width=width)
+        except ValueError as error:
+            # A warning, raised after the image was written. Only the first of a file is told, and
+            # this one comes last.
+            if not _BYTES_LEFT.search(str(error)):
+                raise _error(self._data, error) from error
+        return image
+
+
+def with_height(data: bytes, rows: int) -> bytearray | None:
+    """A copy of a baseline JPEG file that claims to have only its first `rows` rows.
+
+    A decoder then stops after them. None where the file is of another kind (progressive, ...) or
+    has no more rows than that.
+    """
+    at = 2
+    while at + 9 < len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == _BASELINE:
+            if int.from_bytes(data[at + 5 : at + 7], "big") <= rows:
+                return None
+            shorter = bytearray(data)
+            shorter[at + 5 : at + 7] = rows.to_bytes(2, "big")
+            return shorter
+        if marker in _SEGMENT_FREE or (0xC0 < marker < 0xD0 and marker not in (0xC4, 0xC8, 0xCC)):
+            return None
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return None
+
+
+def _plain_jpeg_shape(data: bytes) -> tuple[int, int, int] | None:
+    """(height, width, 3), or None for a JPEG that is better left to Pillow: CMYK, odd version."""
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+    except ValueError as error:
+        if _ODD_VERSION in str(error):
+            return None
+        raise
+    return (height, width, 3) if colours in ("YCbCr", "Gray", "RGB") else None
+
+
+def _decode_other(data: bytes) -> np.ndarray:
+    if data.startswith(_PNG_MAGIC):
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), _CV2_FLAGS)
+        if image is None:
+            raise ValueError("PNG is cut short or damaged")
+        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    with PIL.Image.open(io.BytesIO(data)) as image:
+        return np.array(image.convert("RGB"))
+
+
+def _error(data: bytes, error: Exception | str) -> DecodeError:
+    if isinstance(error, PIL.UnidentifiedImageError):  # its message shows a Python object
+        error = "the format is unknown"
+    return DecodeError(f"image of {len(data)} bytes cannot be decoded: {error}")

@@ -1,0 +1,136 @@
+"""Writes ArrayRecord shards in parallel; a shard appears under its name only when complete."""
+
+import concurrent.futures
+import dataclasses
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
+
+from wae_jax.cli import duration, say
+from wae_jax.data.prepare import workspace
+from wae_jax.errors import UserError
+
+# TFDS's own choice: each record can be read alone.
+_WRITER_OPTIONS = "group_size:1"
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """One file of a data set.
+
+    Attributes:
+      file_name: its name in the data set's folder.
+      num_records: how many records it has.
+      num_bytes: their total size, for the progress display.
+      read: gives the records in order; called once, in any thread.
+    """
+
+    file_name: str
+    num_records: int
+    num_bytes: int
+    read: Callable[[], Iterable[bytes]]
+
+
+def write_shards(shards: Sequence[Shard], folder: Path, workers: int = 0) -> None:
+    """Writes all shards that are not in the folder yet.
+
+    Threads do it: reading, compressing and writing happen outside of Python's lock.
+
+    Args:
+      shards: what to write.
+      folder: an existing folder.
+      workers: shards written at a time; 0: as many as there are CPU cores.
+
+    Raises:
+      UserError: a shard cannot be read or written; the others that are complete stay.
+    """
+    todo = [shard for shard in shards if not (folder / shard.file_name).exists()]
+    if len(todo) < len(shards):
+        say(f"{len(shards) - len(todo)} of {len(shards)} shards are there already")
+    progress = _Progress(sum(s.num_bytes for s in todo), len(shards), len(shards) - len(todo))
+    stop = threading.Event()
+    with concurrent.futures.ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        pending = {pool.submit(_write, shard, folder, stop, progress.add) for shard in todo}
+        try:
+            while pending:
+                done, pending = concurrent.futures.wait(
+                    pending, timeout=1, return_when=concurrent.futures.FIRST_COMPLETED
+                )
+                for future in done:
+                    future.result()
+                progress.show(finished=len(done), last=not pending)
+        finally:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+
+
+def _write(shard: Shard, folder: Path, stop: threading.Event, add: Callable[[int], None]) -> None:
+    final = folder / shard.file_name
+    partial = folder / f"{workspace.PARTIAL}{shard.file_name}"
+    written = 0
+    try:
+        writer = ArrayRecordWriter(str(partial), _WRITER_OPTIONS)
+        for record in shard.read():
+            writer.write(record)
+            # A full disk shows only here, and as an error in close().
+            if stop.is_set() or not writer.ok():
+                break
+            written += 1
+            add(len(record))
+        _close(writer, final)
+        if stop.is_set():
+            return
+        found = ArrayRecordReader(str(partial)).num_records()
+        if not written == found == shard.num_records:
+            raise UserError(
+                f"{final.name} has {found} records on disk, {written} were written and "
+                f"{shard.num_records} expected; try again"
+            )
+        workspace.sync(partial)
+        os.rename(partial, final)
+        workspace.sync(folder)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _close(writer: ArrayRecordWriter, final: Path) -> None:
+    try:
+        writer.close()
+    except RuntimeError as error:
+        raise UserError(
+            f"cannot write {final.name} ({str(error).split(';')[0]}); complete shards are kept: "
+            "run the same command again to continue"
+        ) from error
+
+
+class _Progress:
+    """A line on stderr now and then: what is done, how fast, how long it will take."""
+
+    def __init__(self, total_bytes: int, shards: int, finished: int):
+        self._total, self._shards, self._finished = total_bytes, shards, finished
+        self._bytes = 0
+        self._lock = threading.Lock()
+        self._start = self._shown = time.monotonic()
+
+    def add(self, num_bytes: int) -> None:
+        with self._lock:
+            self._bytes += num_bytes
+
+    def show(self, *, finished: int, last: bool) -> None:
+        self._finished += finished
+        now = time.monotonic()
+        if now - self._shown < (1 if sys.stderr.isatty() else 10) and not last:
+            return
+        self._shown = now
+        rate = max(self._bytes, 1) / (now - self._start)
+        left = duration((self._total - self._bytes) / rate)
+        say(
+            f"{self._finished} of {self._shards} shards, {self._bytes / 1e9:.2f} of "
+            f"{self._total / 1e9:.2f} GB, {rate / 1e6:.0f} MB/s, {left} left",
+            transient=not last,
+        )
