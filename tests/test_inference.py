@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from wae_jax.frontends.folded import tile_kernel, untile_kernel
 from wae_jax.model import build_model, init_variables
 from wae_jax.settings import settings_from_config
 
@@ -74,3 +75,14 @@ def test_same_scores_in_bgr(tiny_config):
 def test_same_scores_of_resnets(name, tiny_config):
     check(*make(tiny_config, {}, **{"model.backbone.name": name, "model.backbone.width": 0.125,
                                     "model.backbone.stem": "small"}))
+
+
+@pytest.mark.parametrize("stride", [2, 4])
+@pytest.mark.parametrize("side", [3, 6, 7, 10, 13])
+def test_tiled_kernels_hold_the_plain_one(side, stride):
+    rng = np.random.default_rng(0)
+    kernel, bias = rng.normal(size=(side, side, 3, 6)), rng.normal(size=6)
+    tiled = tile_kernel(kernel, bias, stride)
+    np.testing.assert_array_equal(untile_kernel(tiled["kernel"], side, stride), kernel)
+    assert np.count_nonzero(tiled["kernel"]) == 4 * kernel.size
+    np.testing.assert_array_equal(tiled["bias"][-6:], bias)

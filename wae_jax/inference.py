@@ -15,6 +15,7 @@ import numpy as np
 
 from wae_jax.backbones import VGG, ResNet
 from wae_jax.frontends import WAE, FoldedEncoder
+from wae_jax.frontends.folded import tile_kernel
 from wae_jax.layers import BATCH_NORM_EPSILON
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def for_inference(model: Classifier, variables) -> tuple[Classifier, Any]:
             changes[name] = branch.clone(folded=True)
         else:
             continue
-        params[name] = fold_batch_norms(params[name], stats.get(name, {}))
+        params[name] = fold_batch_norms(params[name], stats.get(name, {}), branch.norm_epsilon)
         stats = {k: v for k, v in stats.items() if k != name}
     if isinstance(model.frontend, WAE):
         changes |= _fold_frontend(model, params, stats.get("frontend", {}))
@@ -47,7 +48,7 @@ def for_inference(model: Classifier, variables) -> tuple[Classifier, Any]:
     return model.clone(**changes), jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), folded)
 
 
-def fold_batch_norms(params, stats) -> dict[str, Any]:
+def fold_batch_norms(params, stats, epsilon: float) -> dict[str, Any]:
     """One module's parameters with each ``norm`` folded into the ``conv`` of the same name.
 
     A norm belongs to the conv whose name has "conv" in place of its "norm"; nested modules alike.
@@ -56,14 +57,14 @@ def fold_batch_norms(params, stats) -> dict[str, Any]:
     for name, value in params.items():
         norm = name.replace("conv", "norm")
         if "conv" in name and norm in params:
-            factor = params[norm]["scale"] / np.sqrt(stats[norm]["var"] + BATCH_NORM_EPSILON)
+            factor = params[norm]["scale"] / np.sqrt(stats[norm]["var"] + epsilon)
             shift = params[norm]["bias"] - stats[norm]["mean"] * factor
             folded[name] = {"kernel": value["kernel"] * factor,
                             "bias": value.get("bias", 0.0) * factor + shift}
         elif "kernel" in value:
             folded[name] = value
         elif "norm" not in name:
-            folded[name] = fold_batch_norms(value, stats.get(name, {}))
+            folded[name] = fold_batch_norms(value, stats.get(name, {}), epsilon)
     return folded
 
 
@@ -96,7 +97,7 @@ def _fold_frontend(model: Classifier, params, stats) -> dict[str, Any]:
     bias = bias - np.einsum("hwio,i->o", kernel, mean)
     if model.channel_order == "BGR":
         kernel = kernel[:, :, ::-1]
-    params["frontend"] = {"to_both": {"kernel": kernel, "bias": bias}}
+    params["frontend"] = {"to_both": tile_kernel(kernel, bias, 2**encoder.levels)}
     return {"frontend": FoldedEncoder(kernel=encoder.receptive_field, reach=encoder.reach,
                                       levels=encoder.levels, dtype=encoder.dtype),
             "channel_order": "RGB", "mean": (0.0,) * 3, "std": (1.0,) * 3}

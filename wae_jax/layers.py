@@ -47,9 +47,9 @@ BATCH_NORM_EPSILON = 1e-5
 _BATCH_NORM_MOMENTUM = 0.9
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def normalise_batch(x: jax.Array, scale: jax.Array, bias: jax.Array,
-                    axis_name: str | None) -> tuple[jax.Array, jax.Array, jax.Array]:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def normalise_batch(x: jax.Array, scale: jax.Array, bias: jax.Array, axis_name: str | None,
+                    epsilon: float = BATCH_NORM_EPSILON) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Batch normalisation of (..., C) with scale and bias (C,): (y, mean, variance).
 
     Statistics are float32, over all axes but the last and over ``axis_name``'s devices; no
@@ -57,22 +57,23 @@ def normalise_batch(x: jax.Array, scale: jax.Array, bias: jax.Array,
     pass over x and dy; derived through mean and variance it takes several, which are a tenth of a
     training step on CPU.
     """
-    return _normalise_batch_forward(x, scale, bias, axis_name)[0]
+    return _normalise_batch_forward(x, scale, bias, axis_name, epsilon)[0]
 
 
-def _normalise_batch_forward(x, scale, bias, axis_name):
+def _normalise_batch_forward(x, scale, bias, axis_name, epsilon):
     axes = tuple(range(x.ndim - 1))
     wide = x.astype(jnp.float32)
     mean, square = wide.mean(axes), jnp.square(wide).mean(axes)
     if axis_name is not None:
         mean, square = jax.lax.pmean((mean, square), axis_name)
     variance = jnp.maximum(square - jnp.square(mean), 0.0)
-    rsqrt = jax.lax.rsqrt(variance + BATCH_NORM_EPSILON)
+    rsqrt = jax.lax.rsqrt(variance + epsilon)
     y = (wide * (scale * rsqrt) + (bias - mean * scale * rsqrt)).astype(x.dtype)
     return (y, mean, variance), (x, scale, mean, rsqrt)
 
 
-def _normalise_batch_backward(axis_name, saved, cotangents):
+def _normalise_batch_backward(axis_name, epsilon, saved, cotangents):
+    del epsilon
     x, scale, mean, rsqrt = saved
     axes = tuple(range(x.ndim - 1))
     wide, dy = x.astype(jnp.float32), cotangents[0].astype(jnp.float32)
@@ -93,7 +94,7 @@ normalise_batch.defvjp(_normalise_batch_forward, _normalise_batch_backward)
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation as in the reference networks: epsilon 1e-5, running average 0.9.
+    """Batch normalisation with a running average of factor 0.9.
 
     Variables have flax's names: params ``scale``, ``bias`` (with ``affine``), batch_stats ``mean``,
     ``var``. ``zero_scale`` starts the scale at 0.
@@ -101,6 +102,7 @@ class BatchNorm(nn.Module):
 
     affine: bool = True
     zero_scale: bool = False
+    epsilon: float = BATCH_NORM_EPSILON
     dtype: jnp.dtype = jnp.float32
     axis_name: str | None = None
 
@@ -116,10 +118,10 @@ class BatchNorm(nn.Module):
             bias = self.param("bias", nn.initializers.zeros, channels)
         x = x.astype(self.dtype)
         if not train:
-            factor = scale * jax.lax.rsqrt(var.value + BATCH_NORM_EPSILON)
+            factor = scale * jax.lax.rsqrt(var.value + self.epsilon)
             y = x.astype(jnp.float32) * factor + (bias - mean.value * factor)
             return y.astype(self.dtype)
-        y, batch_mean, batch_var = normalise_batch(x, scale, bias, self.axis_name)
+        y, batch_mean, batch_var = normalise_batch(x, scale, bias, self.axis_name, self.epsilon)
         keep = _BATCH_NORM_MOMENTUM
         mean.value = keep * mean.value + (1 - keep) * batch_mean
         var.value = keep * var.value + (1 - keep) * batch_var

@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 
 from wae_jax import checkpoints, data
 from wae_jax.errors import UserError
-from wae_jax.evaluate import Evaluator, load_step
+from wae_jax.evaluate import evaluate_inference_form, load_step
 from wae_jax.model import DTYPES, Classifier, build_model, init_variables
 from wae_jax.parallel import Parallel
 from wae_jax.settings import DataSettings, Settings, choose, settings_from_config
@@ -138,4 +138,5 @@ def _leaves(tree) -> dict[str, Any]:
 
 def _evaluate(model: Classifier, variables, settings: Settings) -> dict[str, Any]:
     parallel = Parallel(dataclasses.replace(settings.parallel, mode="jit", devices=1))
-    return Evaluator(model, settings.data, settings.data.eval_split, parallel)(variables)
+    return evaluate_inference_form(model, variables, settings.data, settings.data.eval_split,
+                                   parallel)

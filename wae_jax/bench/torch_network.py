@@ -15,6 +15,7 @@ from wae_jax.backbones import VGG, ResNet
 from wae_jax.errors import UserError
 from wae_jax.frontends import WAE, FoldedEncoder
 from wae_jax.frontends.fixed import Downsample, Identity
+from wae_jax.frontends.folded import untile_kernel
 from wae_jax.frontends.wae import PaperEncoder
 from wae_jax.fusion import FCHead
 from wae_jax.model import Classifier
@@ -50,7 +51,7 @@ class TorchTwin:
     def __init__(self, model: Classifier, variables, *, trained: bool = False):
         self.torch = import_torch()
         self.model, self.trained = model, trained
-        self.params = jax.tree.map(self._tensor, variables["params"])
+        self.params = jax.tree.map(self._tensor, self._plain(model, variables["params"]))
         self.stats = jax.tree.map(self._tensor, variables["batch_stats"])
         if trained:
             for leaf in self.leaves():
@@ -62,6 +63,17 @@ class TorchTwin:
     def leaves(self) -> list[Any]:
         """All parameters."""
         return jax.tree.leaves(self.params)
+
+    @staticmethod
+    def _plain(model: Classifier, params):
+        """The parameters, a folded encoder's as those of an ordinary strided conv."""
+        encoder = model.frontend
+        if not isinstance(encoder, FoldedEncoder):
+            return params
+        conv = params["frontend"]["to_both"]
+        kernel = untile_kernel(np.asarray(conv["kernel"]), encoder.kernel, 2**encoder.levels)
+        plain = {"kernel": kernel, "bias": conv["bias"][: kernel.shape[-1]]}
+        return {**params, "frontend": {"to_both": plain}}
 
     def _tensor(self, x):
         """Kernels to (out, in, height, width) or (out, in); the rest as it is."""
@@ -157,17 +169,20 @@ class TorchTwin:
         x = self.torch.relu_(self._conv_norm(x, params, stats, "stem_conv", stride=1 + large,
                                              padding=3 if large else 1))
         if large:
-            x = self.torch.nn.functional.max_pool2d(x, 3, 2, 1)
+            ceil = module.stem_pool == "ceil"
+            x = self.torch.nn.functional.max_pool2d(x, 3, 2, 0 if ceil else 1, ceil_mode=ceil)
         for stage, count in enumerate(module.blocks):
             for i in range(count):
                 name = f"stage{stage + 1}_block{i + 1}"
-                x = self._block(x, params[name], stats.get(name, {}),
+                x = self._block(module, x, params[name], stats.get(name, {}),
                                 stride=2 if stage and not i else 1)
         return x
 
-    def _block(self, x, params, stats, *, stride: int):
-        # (padding, stride) of each conv: the 3x3 conv that comes first has the stride.
-        plan = ((1, stride), (1, 1)) if "conv3" not in params else ((0, 1), (1, stride), (0, 1))
+    def _block(self, module: ResNet, x, params, stats, *, stride: int):
+        # (padding, stride) of each conv.
+        first, second = (stride, 1) if module.stride_on == "1x1" else (1, stride)
+        basic = module.kind == "basic"
+        plan = ((1, stride), (1, 1)) if basic else ((0, first), (1, second), (0, 1))
         y = x
         for i, (padding, step) in enumerate(plan, start=1):
             y = self._conv_norm(y, params, stats, f"conv{i}", stride=step, padding=padding)
