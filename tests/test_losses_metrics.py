@@ -57,6 +57,17 @@ def test_cross_entropy_by_hand(smoothing):
                                -(target * log_p).sum(-1).mean(), rtol=1e-5)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_cross_entropy_of_mixed_labels_is_the_mix_of_both(smoothing):
+    scores, labels, others = random(4, 7), np.array([0, 6, 3, 3]), np.array([1, 1, 3, 0])
+    weights = np.array([1.0, 0.7, 0.5, 0.9], np.float32)
+    expected = [w * losses.cross_entropy(scores[i : i + 1], labels[i : i + 1], smoothing)
+                + (1 - w) * losses.cross_entropy(scores[i : i + 1], others[i : i + 1], smoothing)
+                for i, w in enumerate(weights)]
+    np.testing.assert_allclose(losses.cross_entropy(scores, labels, smoothing, others, weights),
+                               np.mean(expected), rtol=1e-5)
+
+
 NAN = np.nan
 
 

@@ -105,7 +105,7 @@ def test_every_parameter_gets_a_gradient_in_the_joint_stage(name, tiny_config, f
         outputs, _ = model.apply({**variables, "params": params}, images, train=True,
                                  reconstruct=True, mutable=["batch_stats"],
                                  rngs={"dropout": jax.random.key(0)})
-        return stage_loss(outputs, np.arange(4), settings.stages[-1], settings.losses)[0]
+        return stage_loss(outputs, {"label": np.arange(4)}, settings.stages[-1], settings.losses)[0]
 
     gradients = flat(jax.jit(jax.grad(loss))(variables["params"]))
     assert not [n for n, g in gradients.items() if not np.isfinite(g).all()]
@@ -295,11 +295,11 @@ def outputs(trainers):
 @pytest.fixture(scope="module")
 def loss_of(tiny_config, trainers, outputs):
     """The joint loss of these outputs and its parts, under changed loss settings."""
-    stage, labels = trainers["joint"].stage.settings, trainers["joint"].batch(0)["label"]
+    stage, batch = trainers["joint"].stage.settings, trainers["joint"].batch(0)
 
     def loss_of(**changes):
         config = tiny_config({f"losses.{name}": value for name, value in changes.items()})
-        return stage_loss(outputs, labels, stage, settings_from_config(config.to_dict()).losses)
+        return stage_loss(outputs, batch, stage, settings_from_config(config.to_dict()).losses)
     return loss_of
 
 
@@ -333,6 +333,22 @@ def test_the_joint_loss_is_the_sum_of_its_parts(loss_of, outputs, entropy):
     np.testing.assert_allclose(parts["reconstruction"],
                                ((outputs.images - outputs.reconstruction) ** 2).mean(), rtol=1e-5)
     np.testing.assert_allclose(parts["energy"], (outputs.sub_images.high**2).mean(), rtol=1e-5)
+
+
+def test_mixed_labels_reach_every_classification_loss(trainers, outputs, tiny_config):
+    """Weights of 0 are the other label's loss; top-1 stays with the label."""
+    batch, stage = trainers["joint"].batch(0), trainers["joint"].stage.settings
+    config = tiny_config({"losses.auxiliary_low": 0.5, "losses.auxiliary_fused": 2.0})
+    settings = settings_from_config(config.to_dict()).losses
+    others = (batch["label"] + 3) % 10
+    mixed = batch | {"other_label": others, "label_weight": np.zeros(len(others), np.float32)}
+    loss, parts = stage_loss(outputs, mixed, stage, settings)
+    expected_loss, expected_parts = stage_loss(outputs, batch | {"label": others}, stage, settings)
+    own_loss, own_parts = stage_loss(outputs, batch, stage, settings)
+    np.testing.assert_allclose(loss, expected_loss, rtol=1e-6)
+    np.testing.assert_allclose(parts["classification"], expected_parts["classification"], rtol=1e-6)
+    assert parts["top1"] == own_parts["top1"]
+    assert abs(loss - own_loss) > 1e-3
 
 
 def test_bfloat16_computes_in_bfloat16_and_keeps_float32_parameters(make_trainer):

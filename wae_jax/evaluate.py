@@ -6,16 +6,21 @@ import jax
 import numpy as np
 
 from wae_jax import checkpoints, data, metrics
+from wae_jax.errors import UserError
 from wae_jax.model import Classifier, build_model, variable_shapes
 from wae_jax.parallel import Parallel
-from wae_jax.settings import DataSettings, settings_from_config
+from wae_jax.settings import DataSettings, model_settings, settings_from_config
 from wae_jax.steps import make_eval_step
 
 
 class Evaluator:
-    """Evaluates variables of one model on one split; compiled once."""
+    """Evaluates variables of one model on one split; compiled once.
 
-    def __init__(self, model: Classifier, settings: DataSettings, split: str, parallel: Parallel):
+    inference_model: see :func:`wae_jax.steps.make_eval_step`.
+    """
+
+    def __init__(self, model: Classifier, settings: DataSettings, split: str, parallel: Parallel,
+                 inference_model: Classifier | None = None):
         self.parallel = parallel
         self.settings = settings
         parallel.check_batch_size("config.data.eval_batch_size", settings.eval_batch_size)
@@ -23,14 +28,14 @@ class Evaluator:
                                        cache_dir=settings.cache_dir)
         self.transform = data.make_transform(settings.augmentation, settings.image_size,
                                              train=False)
-        self.step = parallel.compile_eval_step(make_eval_step(model))
+        self.step = parallel.compile_eval_step(make_eval_step(model, inference_model))
 
     def __call__(self, variables) -> dict[str, float | int | None]:
         """The figures of :data:`wae_jax.metrics.METRIC_NAMES`."""
         loader = data.make_eval_loader(
             self.source, self.transform, batch_size=self.settings.eval_batch_size,
             process_index=jax.process_index(), process_count=jax.process_count(),
-            workers=self.settings.workers)
+            workers=self.settings.workers, bad_records=self.settings.bad_records)
         totals, pending = {}, None
         for batch in loader:
             sums = self.step(variables, self.parallel.put_eval_batch(batch))
@@ -38,6 +43,8 @@ class Evaluator:
             _accumulate(totals, pending)
             pending = sums
         _accumulate(totals, pending)
+        if not totals["count"]:
+            raise UserError(f"every record of {self.source} is bad: there is nothing to evaluate")
         return metrics.summarise(totals)
 
 
@@ -62,17 +69,27 @@ def load(path: str):
 def load_step(folder):
     """``(model, variables, meta)`` of a verified step directory."""
     meta = checkpoints.read_meta(folder)
-    settings = settings_from_config(meta["config"])
-    model = build_model(settings.model, num_classes=meta["num_classes"],
-                        image_size=settings.data.image_size)
-    shapes = variable_shapes(model, settings.data.image_size)
+    image_size = meta["config"]["data"]["image_size"]
+    model = build_model(model_settings(meta["config"]), num_classes=meta["num_classes"],
+                        image_size=image_size)
+    shapes = variable_shapes(model, image_size)
     return model, checkpoints.restore_evaluated(folder, shapes), meta
 
 
-def evaluate_checkpoint(path: str, *, split: str = "", data_dir: str = "") -> dict:
-    """Evaluates a checkpoint as its run did; the figures with its stage and step.
+def evaluate_inference_form(model: Classifier, variables, settings: DataSettings, split: str,
+                            parallel: Parallel) -> dict:
+    """The figures of a trained model, its scores computed as they will be in use."""
+    inference_model, folded = model.for_inference(variables)
+    return Evaluator(model, settings, split, parallel, inference_model)((variables, folded))
 
-    split: another split of the same data set, or empty for the run's evaluation split.
+
+def evaluate_checkpoint(path: str, *, split: str = "", data_dir: str = "",
+                        data_name: str = "", bad_records: str = "") -> dict:
+    """Evaluates a checkpoint, in its inference form; the figures with its stage and step.
+
+    split: another split of the data set, or empty for the run's evaluation split.
+    data_name: another data set with the same classes, or empty for the run's own.
+    bad_records: "error" or "skip", or empty for what the run's config says.
 
     Raises:
         UserError: no usable checkpoint, or no such data.
@@ -80,8 +97,16 @@ def evaluate_checkpoint(path: str, *, split: str = "", data_dir: str = "") -> di
     folder = checkpoints.find(path)
     model, variables, meta = load_step(folder)
     settings = settings_from_config(meta["config"])
-    d = dataclasses.replace(settings.data, data_dir=data_dir or settings.data.data_dir)
+    d = dataclasses.replace(settings.data, data_dir=data_dir or settings.data.data_dir,
+                            name=data_name or settings.data.name,
+                            bad_records=bad_records or settings.data.bad_records)
     parallel = Parallel(dataclasses.replace(settings.parallel, mode="jit", devices=1))
-    evaluator = Evaluator(model, d, split or d.eval_split, parallel)
-    return {**evaluator(variables), "stage": meta["stage"], "step": int(folder.name),
+    if data_name:
+        source = data.open_source(d.name, split or d.eval_split, data_dir=d.data_dir,
+                                  cache_dir=d.cache_dir)
+        if source.info.num_classes != meta["num_classes"]:
+            raise UserError(f"{d.name} has {source.info.num_classes} classes, and the network in "
+                            f"{path} {meta['num_classes']}")
+    figures = evaluate_inference_form(model, variables, d, split or d.eval_split, parallel)
+    return {**figures, "stage": meta["stage"], "step": int(folder.name),
             "checkpoint": str(folder)}

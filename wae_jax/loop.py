@@ -12,23 +12,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from wae_jax import checkpoints, data
+from wae_jax import checkpoints, data, importing
+from wae_jax.distill import Teacher, check_same_teacher, load_teacher
 from wae_jax.errors import UserError
 from wae_jax.evaluate import Evaluator
 from wae_jax.metrics import METRIC_NAMES
 from wae_jax.model import Classifier, build_model, init_variables, variable_shapes
 from wae_jax.optim import make_optimizer, make_schedule
 from wae_jax.parallel import Parallel, start
+from wae_jax.pretrained import Imported
+from wae_jax.pretrained.transfer import start_from
 from wae_jax.progress import METRICS_FILE, Meter, MetricsLog, duration, say
-from wae_jax.settings import Settings, settings_from_config
+from wae_jax.settings import Settings, model_settings, settings_from_config
 from wae_jax.stages import Stage, plan_stages, trainable_labels
 from wae_jax.state import TrainState, new_state
 from wae_jax.steps import make_train_step
 
 CONFIG_FILE = "config.json"
 # Keys that may change when a run continues: they do not touch what is computed.
-RUNTIME_KEYS = ("data.workers", "data.data_dir", "data.cache_dir", "log_every", "checkpoint_every",
-                "keep_checkpoints", "eval_every_epochs", "parallel.coordinator",
+RUNTIME_KEYS = ("data.workers", "data.data_dir", "data.cache_dir", "data.bad_records", "log_every",
+                "checkpoint_every", "keep_checkpoints", "eval_every_epochs", "parallel.coordinator",
                 "parallel.process_id")
 log = logging.getLogger("wae_jax")
 
@@ -45,6 +48,7 @@ class Run:
     source: data.Source
     plan: tuple[Stage, ...]
     evaluator: Evaluator
+    teacher: Teacher | None  # to distil from
     metrics_log: MetricsLog
     seconds: float  # training time so far, over all its starts
     data_state: dict[str, Any] | None  # the loader's state in the checkpoint that is continued
@@ -61,11 +65,12 @@ def train(config, workdir: str) -> dict[str, Any]:
         UserError: anything in the config, the data or the workdir that the user can mend.
     """
     config = json.loads(json.dumps(config.to_dict()))
+    start(settings_from_config(config).parallel)
+    config, pretrained = importing.adopt_pretrained(config)
     settings = settings_from_config(config)
-    start(settings.parallel)
     folder = Path(workdir)
     check_workdir(folder, config)
-    run, state = _prepare(config, settings, folder)
+    run, state = _prepare(config, settings, folder, pretrained)
     try:
         figures = None
         for stage in run.plan:
@@ -120,7 +125,8 @@ def check_workdir(folder: Path, config: dict[str, Any]) -> None:
                         f"key(s) differ: {shown}; choose another --workdir, or the same config")
 
 
-def _prepare(config, settings: Settings, workdir: Path) -> tuple[Run, TrainState]:
+def _prepare(config, settings: Settings, workdir: Path,
+             pretrained: Imported | None) -> tuple[Run, TrainState]:
     """Opens the data, builds the network, and starts or continues its state."""
     parallel = Parallel(settings.parallel)
     for key in ("log_every", "checkpoint_every", "keep_checkpoints"):
@@ -130,9 +136,13 @@ def _prepare(config, settings: Settings, workdir: Path) -> tuple[Run, TrainState
     source = data.open_source(d.name, d.train_split, data_dir=d.data_dir, cache_dir=d.cache_dir)
     origin = checkpoints.find(settings.restore) if settings.restore else None
     plan = plan_stages(settings.stages, len(source))
+    data.train_transform(d)  # errors now, not in hours
+    mix = data.make_mix(d)
     for stage in plan:
-        parallel.check_batch_size(f"config.stages.{stage.name}.batch_size",
-                                  stage.settings.batch_size)
+        key, batch_size = f"config.stages.{stage.name}.batch_size", stage.settings.batch_size
+        parallel.check_batch_size(key, batch_size)
+        if mix and stage.settings.classification:
+            mix.check_batch_size(key, batch_size, jax.process_count())
     shape = {"num_classes": source.info.num_classes, "image_size": d.image_size}
     evaluated = build_model(settings.model, **shape)
     if d.augmentation == "small" and source.info.image_shape not in (
@@ -142,9 +152,10 @@ def _prepare(config, settings: Settings, workdir: Path) -> tuple[Run, TrainState
                         f"{height} x {width}; set it to {height}, or take "
                         "config.data.augmentation=imagenet, which resizes")
     evaluator = Evaluator(evaluated, d, d.eval_split, parallel)
+    teacher = load_teacher(settings, source.info)
     shapes = variable_shapes(evaluated, d.image_size)
     for stage in plan:
-        trainable_labels(shapes["params"], stage.settings.trains)  # errors now, not in hours
+        trainable_labels(shapes["params"], stage.settings.trains)  # errors now, too
     # Compiled without optimisation: it runs once, and optimising it takes longer than the rest.
     cheap = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
     variables = jax.jit(functools.partial(init_variables, evaluated, seed=settings.seed),
@@ -153,21 +164,34 @@ def _prepare(config, settings: Settings, workdir: Path) -> tuple[Run, TrainState
     checkpoints.clean(workdir)
     found = checkpoints.newest_good(workdir / checkpoints.FOLDER)
     if found is None and origin is not None:
+        _check_same_input(origin, settings)
         variables = checkpoints.restore_evaluated(origin, variables)
         say(f"starting from the weights of {origin}")
+    elif found is None and pretrained is not None:
+        variables, lines = start_from(pretrained, variables, evaluated, light=settings.init.light)
+        say("\n".join(lines))
     state = new_state(variables, ema=settings.ema_decay > 0)
     seconds, data_state = 0.0, None
     if found is not None:
         state, meta = _continue(found, state, plan)
+        check_same_teacher(meta["teacher"], teacher)
         seconds, data_state = meta["train_seconds"], meta["data"]
     if jax.process_index() == 0:
         checkpoints.write_atomically(workdir / CONFIG_FILE, json.dumps(config, indent=1) + "\n")
     metrics_log = MetricsLog(workdir, resume_step=int(state.step),
                              write=jax.process_index() == 0)
     model = build_model(settings.model, axis_name=parallel.axis_name, **shape)
-    run = Run(config, settings, workdir, parallel, model, source, plan, evaluator, metrics_log,
-              seconds, data_state)
+    run = Run(config, settings, workdir, parallel, model, source, plan, evaluator, teacher,
+              metrics_log, seconds, data_state)
     return run, state
+
+
+def _check_same_input(folder: Path, settings: Settings) -> None:
+    """Raises UserError where the weights of ``folder`` are for images in other units."""
+    theirs = model_settings(checkpoints.read_meta(folder)["config"]).input
+    if theirs != settings.model.input:
+        raise UserError(f"the weights of {folder} were trained on images with config.model.input = "
+                        f"{dataclasses.asdict(theirs)}; set the same")
 
 
 def _continue(folder: Path, state: TrainState, plan) -> tuple[TrainState, dict[str, Any]]:
@@ -197,16 +221,18 @@ def _train_stage(run: Run, state: TrainState, stage: Stage) -> TrainState:
         state = state.replace(opt_state=optimizer.init(state.params))
     trains_frontend = "train" in jax.tree.leaves(labels.get("frontend", {}))
     seed = _stage_seed(settings.seed, stage)
+    teacher = run.teacher if stage.settings.classification else None
     step_fn = run.parallel.compile_train_step(make_train_step(
         run.model, stage.settings, settings.losses, optimizer, trains_frontend=trains_frontend,
-        seed=seed, ema_decay=settings.ema_decay))
+        seed=seed, ema_decay=settings.ema_decay, teacher=teacher and teacher.model,
+        distill=settings.distill), constants=teacher and teacher.variables)
     d = settings.data
     loader = data.make_train_loader(
-        run.source,
-        data.make_transform(d.augmentation, d.image_size, train=True, pad=d.crop_padding),
-        batch_size=stage.settings.batch_size, seed=seed, start_batch=first - stage.first_step,
-        num_batches=stage.last_step - first, process_index=jax.process_index(),
-        process_count=jax.process_count(), workers=d.workers)
+        run.source, data.train_transform(d), batch_size=stage.settings.batch_size, seed=seed,
+        start_batch=first - stage.first_step, num_batches=stage.last_step - first,
+        process_index=jax.process_index(), process_count=jax.process_count(), workers=d.workers,
+        bad_records=d.bad_records,
+        mix=data.make_mix(d) if stage.settings.classification else None)
     if first > stage.first_step:
         data.check_resume(run.data_state, loader)
     say(f"[{stage.name}] {stage.steps} steps of {stage.settings.batch_size} images; compiling")
@@ -259,6 +285,7 @@ def _save(run: Run, state: TrainState, stage: Stage, data_state: dict[str, Any])
     checkpoints.save(run.workdir, state, {
         "config": run.config, "stage": stage.name, "data": data_state,
         "train_seconds": run.seconds, "ema": state.ema_params is not None,
+        "teacher": run.teacher and run.teacher.identity,
         "num_classes": info.num_classes, "class_names": list(info.class_names or ()),
     }, keep=run.settings.keep_checkpoints)
 

@@ -30,8 +30,32 @@ def energy_loss(high: jax.Array, reduction: str) -> jax.Array:
     return squared_norm(high, reduction)
 
 
-def cross_entropy(scores: jax.Array, labels: jax.Array, label_smoothing: float = 0.0) -> jax.Array:
-    """Mean softmax cross-entropy in nats of scores (B, K) against integer labels (B,)."""
+def cross_entropy(scores: jax.Array, labels: jax.Array, label_smoothing: float = 0.0,
+                  other_labels: jax.Array | None = None,
+                  label_weights: jax.Array | None = None) -> jax.Array:
+    """Mean softmax cross-entropy in nats of scores (B, K) against integer labels (B,).
+
+    Of mixed images, ``label_weights`` (B,) is the share of ``labels``; ``other_labels`` (B,) have
+    the rest.
+    """
     targets = jax.nn.one_hot(labels, scores.shape[-1], dtype=jnp.float32)
+    if other_labels is not None:
+        others = jax.nn.one_hot(other_labels, scores.shape[-1], dtype=jnp.float32)
+        targets = others + label_weights[:, None] * (targets - others)
     targets = optax.smooth_labels(targets, label_smoothing)
     return optax.softmax_cross_entropy(scores.astype(jnp.float32), targets).mean()
+
+
+def distillation_loss(scores: jax.Array, teacher_scores: jax.Array,
+                      temperature: float) -> jax.Array:
+    """T^2 KL(teacher || student) in nats, both (B, K) scores softened by the temperature T.
+
+    The mean over the batch (Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural
+    Network", 2015). T^2 keeps the size of its gradient about the same whatever T is. No gradient
+    flows into the teacher.
+    """
+    student = jax.nn.log_softmax(scores.astype(jnp.float32) / temperature)
+    teacher = jax.nn.log_softmax(
+        jax.lax.stop_gradient(teacher_scores).astype(jnp.float32) / temperature)
+    divergence = jnp.sum(jnp.exp(teacher) * (teacher - student), axis=-1)
+    return temperature**2 * divergence.mean()

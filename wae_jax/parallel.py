@@ -51,16 +51,22 @@ class Parallel:
             raise UserError(f"{key} is {batch_size}; it must be a multiple of the "
                             f"{len(self.devices)} devices")
 
-    def compile_train_step(self, step: Callable) -> Callable:
-        """``step(state, batch, *, axis_name)`` -> the same without ``axis_name``, compiled.
+    def compile_train_step(self, step: Callable, constants=None) -> Callable:
+        """``step(state, batch, constants, *, axis_name)`` -> compiled ``step(state, batch)``.
 
-        The state passed in is donated.
+        constants: arrays that every step reads (a teacher's variables); put on all devices once,
+            and arguments of the program, not part of its code. The state passed in is donated.
         """
         if self.mode == "pmap":
-            return jax.pmap(functools.partial(step, axis_name=AXIS), axis_name=AXIS,
-                            devices=self.devices, donate_argnums=0)
-        return jax.jit(step, in_shardings=(self.replicated, self.batch_sharding),
-                       out_shardings=self.replicated, donate_argnums=0)
+            compiled = jax.pmap(functools.partial(step, axis_name=AXIS), axis_name=AXIS,
+                                devices=self.devices, donate_argnums=0)
+        else:
+            compiled = jax.jit(
+                step, in_shardings=(self.replicated, self.batch_sharding, self.replicated),
+                out_shardings=self.replicated, donate_argnums=0)
+        if constants is not None:
+            constants = self.put_state(constants)
+        return lambda state, batch: compiled(state, batch, constants)
 
     def compile_eval_step(self, step: Callable) -> Callable:
         """``step(variables, batch) -> sums``, compiled for :meth:`put_eval_batch`'s batches."""

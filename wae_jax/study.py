@@ -22,6 +22,7 @@ from wae_jax.progress import METRICS_FILE, say
 from wae_jax.settings import settings_from_config
 
 BATCH_SIZES = (1, 32)
+DISTILLED = "+distill"  # ends the name of a variant that the first one teaches
 
 
 @dataclasses.dataclass
@@ -61,17 +62,17 @@ def run_study(config_file: str, variants: Sequence[str], seeds: Sequence[int],
     """Trains every variant with every seed (or continues), then counts and times the networks.
 
     Each run has its own folder ``WORKDIR/VARIANT-SEED``. Timing compares the first seed's networks
-    in one interleaved run; speed-ups are against the first variant.
+    in one interleaved run; speed-ups are against the first variant. A variant "NAME+distill" is
+    NAME taught by the first variant of the same seed.
     """
     module = load_config_file(config_file)
     results = {}
     for seed in seeds:
         for variant in variants:
-            try:
-                config = module.get_config(variant)
-            except ValueError as error:
-                raise UserError(str(error)) from error
+            config = _config(module, variant)
             config.seed = seed
+            if variant.endswith(DISTILLED):
+                config.distill.teacher = _folder(workdir, variants[0], seed)
             say(f"== {variant}, seed {seed}")
             results[variant, seed] = train(config, _folder(workdir, variant, seed))
     networks = {variant: _network(_folder(workdir, variant, seeds[0])) for variant in variants}
@@ -84,6 +85,13 @@ def run_study(config_file: str, variants: Sequence[str], seeds: Sequence[int],
         ms={b: float(np.median(t[variant])) / b for b, t in times.items()},
         speedup={b: speedup(t[variants[0]], t[variant]) for b, t in times.items()},
     ) for variant in variants]
+
+
+def _config(module: ModuleType, variant: str):
+    try:
+        return module.get_config(variant.removesuffix(DISTILLED))
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def _folder(workdir: str, variant: str, seed: int) -> str:
