@@ -102,6 +102,17 @@ MISTAKES = {
         [CONFIG, "--workdir=run", "--config.stages.joint.batch_size=6"], ["batch_size", "4"]),
     "no checkpoint to restore": (
         [CONFIG, "--workdir=run", "--config.restore=no/such/run", *TINY], ["no/such/run"]),
+    "no teacher": (
+        [CONFIG, "--workdir=run", "--config.distill.teacher=no/such/run", *TINY], ["no/such/run"]),
+    "too much to learn from the teacher": (
+        [CONFIG, "--workdir=run", "--config.distill.weight=2", *TINY],
+        ["config.distill.weight is 2.0", "between 0 and 1"]),
+    "augmentation out of range": (
+        [CONFIG, "--workdir=run", "--config.data.colour_jitter.hue=3", *TINY],
+        ["config.data.colour_jitter.hue is 3.0", "at most 0.5"]),
+    "images that cannot be paired": (
+        [CONFIG, "--workdir=run", "--config.data.mixup=0.2", *TINY,
+         "--config.stages.joint.batch_size=5"], ["batch_size is 5", "multiple of 2"]),
 }
 
 

@@ -8,12 +8,15 @@ import numpy as np
 import PIL.Image
 import pytest
 
+import wae_jax
 from wae_jax import __main__ as program
-from wae_jax import study
+from wae_jax import data, study
+from wae_jax.frontends import FoldedEncoder
 from wae_jax.loop import train
 
 SMALL = {"data.image_size": 32, "data.train_split": "train[:256]", "data.eval_split": "test[:96]",
          "data.eval_batch_size": 64, "model.backbone.plan": "4 M", "parallel.devices": 1,
+         "model.frontend.activation": "none",  # so that the encoder folds
          "stages.autoencoder.steps": 4, "stages.classifier.steps": 4, "stages.joint.steps": 4,
          "stages.end_to_end.steps": 8}
 
@@ -37,6 +40,18 @@ def test_evaluate_prints_what_training_ended_with(run, monkeypatch, capsys):
     assert (figures["stage"], figures["step"]) == (trained["stage"], trained["step"])
     for name in ("top1", "top5", "top1_low", "top1_fused", "psnr", "high_energy"):
         assert figures[name] == pytest.approx(trained[name], rel=1e-5), name
+
+
+def test_inference_form_of_a_trained_checkpoint_gives_the_same_scores(run):
+    model, variables = wae_jax.load(str(run[0]))
+    folded, folded_variables = model.for_inference(variables)
+    images = next(iter(data.make_eval_loader(
+        data.open_source("cifar10", "test[:64]"), data.make_transform("small", 32, train=False),
+        batch_size=64)))["image"]
+    expected = model.apply(variables, images).scores
+    found = folded.apply(folded_variables, images).scores
+    assert isinstance(folded.frontend, FoldedEncoder)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
 def test_evaluate_takes_another_split(run, monkeypatch, capsys):
@@ -75,11 +90,14 @@ def test_study_trains_counts_and_times_every_variant(monkeypatch, tmp_path, tiny
             return common.set_method(tiny_config(SMALL), variant)
 
     monkeypatch.setattr(study, "load_config_file", lambda path: Config)
-    command(monkeypatch, "study", "--config=any.py", "--variants=full,lowres,wae",
+    command(monkeypatch, "study", "--config=any.py", "--variants=full,lowres,wae,lowres+distill",
             f"--workdir={tmp_path}", "--picture_of=wae")
     with (tmp_path / "results.csv").open() as file:
         rows = {row["variant"]: row for row in csv.DictReader(file)}
-    assert list(rows) == ["full", "lowres", "wae"]
+    assert list(rows) == ["full", "lowres", "wae", "lowres+distill"]
+    held = json.loads((tmp_path / "lowres+distill-0" / "config.json").read_text())
+    assert held["distill"]["teacher"] == str(tmp_path / "full-0")
+    assert rows["lowres+distill"]["macs"] == rows["lowres"]["macs"]
     assert float(rows["full"]["mac_ratio"]) == 1.0
     assert 3.5 < float(rows["lowres"]["mac_ratio"]) <= 4.5
     for row in rows.values():

@@ -1,11 +1,13 @@
-"""python -m wae_jax COMMAND: evaluate, visualize, study."""
+"""python -m wae_jax COMMAND; see --help."""
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
 from wae_jax import cli
+from wae_jax.errors import UserError
 
 
 class _Parser(argparse.ArgumentParser):
@@ -18,8 +20,35 @@ class _Parser(argparse.ArgumentParser):
 def _evaluate(args) -> None:
     from wae_jax.evaluate import evaluate_checkpoint
 
-    print(json.dumps(evaluate_checkpoint(args.checkpoint, split=args.split,
-                                         data_dir=args.data_dir)))
+    print(json.dumps(evaluate_checkpoint(
+        args.checkpoint, split=args.split, data_dir=args.data_dir, data_name=args.data,
+        bad_records=args.bad_records)))
+
+
+def _predict(args) -> None:
+    from wae_jax.predict import predict_files
+
+    for prediction in predict_files(args.checkpoint, args.files, top=args.top):
+        print(prediction.as_json() if args.json else prediction.as_text(), flush=True)
+
+
+def _import_weights(args) -> None:
+    try:
+        from configs import common
+    except ImportError as error:
+        raise UserError("import-weights needs configs/common.py: run it in the repository's "
+                        "folder") from error
+    from wae_jax import importing
+    from wae_jax.pretrained import import_network
+
+    importing.check_out(args.out)
+    labels = importing.read_labels(args.labels) if args.labels else ()
+    config = json.loads(json.dumps(common.set_method(common.get_config(), "full").to_dict()))
+    imported = import_network(args.source, args.model, args.file, config["model"])
+    importing.write_checkpoint(importing.with_labels(imported, labels), config, args.out)
+    for line in imported.report:
+        print(line, file=sys.stderr)
+    print(args.out)
 
 
 def _visualize(args) -> None:
@@ -49,6 +78,45 @@ def _study(args) -> None:
     print(f"figures: {csv}\n\n{study.table(rows)}")
 
 
+def _prepare(args) -> None:
+    from wae_jax.data import prepare
+
+    if args.kind == "imagenet2012":
+        folder = prepare.prepare_imagenet2012(args.train, args.val, data_dir=args.data_dir,
+                                              workers=args.workers)
+    elif args.kind == "tfrecord":
+        folder = prepare.convert_tfrecord(args.source, args.out, workers=args.workers)
+    else:
+        folder = prepare.prepare_folder(args.source, args.name, data_dir=args.data_dir,
+                                        workers=args.workers)
+    print(folder)
+
+
+def _add_prepare(commands) -> None:
+    command = commands.add_parser("prepare", help="write a data set in TFDS's ArrayRecord layout")
+    kinds = command.add_subparsers(dest="kind", required=True, parser_class=_Parser)
+
+    kind = kinds.add_parser("imagenet2012", help="from the official tars")
+    kind.add_argument("--train", default="", help="ILSVRC2012_img_train.tar")
+    kind.add_argument("--val", default="", help="ILSVRC2012_img_val.tar")
+
+    kind = kinds.add_parser("tfrecord", help="from a TFDS data set in TFRecord files")
+    kind.add_argument("--in", dest="source", required=True, help="its folder: NAME/VERSION")
+    kind.add_argument("--out", required=True, help="the folder to write, also NAME/VERSION")
+
+    kind = kinds.add_parser("folder", help="from photos at IN/SPLIT/CLASS/PHOTO.jpg")
+    kind.add_argument("--in", dest="source", required=True, help="the folder with the splits")
+    kind.add_argument("--name", required=True, help="name of the data set, for config.data.name")
+
+    for name, kind in kinds.choices.items():
+        if name != "tfrecord":
+            kind.add_argument("--data_dir", default="",
+                              help="default: TFDS_DATA_DIR, else ~/tensorflow_datasets")
+        kind.add_argument("--workers", type=int, choices=range(1, 1025), metavar="N",
+                          default=os.cpu_count(), help="default: one per CPU core")
+    command.set_defaults(run=_prepare)
+
+
 def main() -> None:
     """Parses the command line and runs one command."""
     parser = _Parser(prog="python -m wae_jax", description=__doc__)
@@ -58,7 +126,24 @@ def main() -> None:
     command.add_argument("--checkpoint", required=True, help="a workdir or one checkpoint step")
     command.add_argument("--split", default="", help="default: the run's evaluation split")
     command.add_argument("--data_dir", default="", help="where the TFDS data sets are")
+    command.add_argument("--data", default="", help="another data set; default: the run's own")
+    command.add_argument("--bad_records", default="", help="error or skip; default: as the run")
     command.set_defaults(run=_evaluate)
+
+    command = commands.add_parser("predict", help="classes of image files")
+    command.add_argument("--checkpoint", required=True, help="a workdir or one checkpoint step")
+    command.add_argument("--top", type=int, default=5, help="how many classes of each image")
+    command.add_argument("--json", action="store_true", help="one JSON object per image")
+    command.add_argument("files", nargs="+", metavar="FILE_OR_FOLDER")
+    command.set_defaults(run=_predict)
+
+    command = commands.add_parser("import-weights", help="weights of other libraries: a checkpoint")
+    command.add_argument("--source", required=True, help="torchvision, timm, keras or caffe")
+    command.add_argument("--model", required=True, help="the source's name, as resnet50")
+    command.add_argument("--in", required=True, dest="file", help="the file of weights")
+    command.add_argument("--out", required=True, help="the folder to write")
+    command.add_argument("--labels", default="", help="class names: a line each, or JSON")
+    command.set_defaults(run=_import_weights)
 
     command = commands.add_parser("visualize", help="picture of a checkpoint's sub-images")
     command.add_argument("--checkpoint", required=True, help="a workdir or one checkpoint step")
@@ -69,13 +154,24 @@ def main() -> None:
 
     command = commands.add_parser("study", help="train variants of a config and compare them")
     command.add_argument("--config", required=True, help="config file, without a variant")
-    command.add_argument("--variants", required=True, help="comma-separated; the first is the base")
+    command.add_argument("--variants", required=True,
+                         help="comma-separated; the first is the base, and teaches NAME+distill")
     command.add_argument("--seeds", default="0", help="comma-separated")
     command.add_argument("--workdir", required=True, help="each run gets a folder in it")
     command.add_argument("--csv", default="", help="default: WORKDIR/results.csv")
     command.add_argument("--picture_of", default="", help="variant to draw, into sub_images.png")
     command.set_defaults(run=_study)
 
+    _add_prepare(commands)
+
+    commands.add_parser("data-bench", help="speed of the input pipeline", add_help=False)
+
+    if sys.argv[1:2] == ["data-bench"]:
+        from wae_jax.bench import data_bench
+
+        # It takes --config.KEY=VALUE as train.py does.
+        cli.run_with_flags(data_bench.main, ["data-bench", *sys.argv[2:]], data_bench.FLAGS)
+        return
     args = parser.parse_args()
     cli.start(lambda: args.run(args))
 

@@ -99,6 +99,11 @@ def find(path: str) -> Path:
                     f"{FOLDER}/STEP directories")
 
 
+def fingerprint(folder: Path) -> str:
+    """A hash of all that the verified step directory ``folder`` holds."""
+    return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
+
+
 def _training_part(state: TrainState) -> dict[str, Any]:
     part = {"step": state.step, "opt_state": flax.serialization.to_state_dict(state.opt_state)}
     if state.ema_params is not None:

@@ -1,4 +1,4 @@
-"""What all programs here do with a user's mistake: one line on stderr, exit status 2."""
+"""What all programs here share: lines on stderr, and exit status 2 with one line for a mistake."""
 
 import logging
 import sys
@@ -9,6 +9,24 @@ from absl import flags
 
 from wae_jax import runtime
 from wae_jax.errors import UserError
+
+
+def duration(seconds: float) -> str:
+    """3725 -> '1h02m'."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds}s"
+    if seconds < 3600:
+        return f"{seconds // 60}m{seconds % 60:02d}s"
+    return f"{seconds // 3600}h{seconds % 3600 // 60:02d}m"
+
+
+def say(text: str, *, transient: bool = False) -> None:
+    """A line on stderr; a transient one is overwritten by the next on a terminal."""
+    terminal = sys.stderr.isatty()
+    end = "\r" if transient and terminal else "\n"
+    clear = "\x1b[2K" if terminal else ""
+    print(f"{clear}{text}", end=end, file=sys.stderr, flush=True)
 
 
 def fail(message: str) -> None:
@@ -32,11 +50,16 @@ def start(main: Callable[[], None]) -> None:
         raise SystemExit(130) from None
 
 
-def run_with_flags(main: Callable[[], None], argv: Sequence[str] | None = None) -> None:
-    """Parses absl flags (with their config file) and starts ``main``."""
+def run_with_flags(main: Callable[[], None], argv: Sequence[str] | None = None,
+                   flag_values: flags.FlagValues | None = None) -> None:
+    """Parses absl flags (with their config file) and starts ``main``.
+
+    flag_values: the flags, where they are not the program's own.
+    """
     argv = list(sys.argv if argv is None else argv)
     if {"--help", "-help", "-h"} & set(argv):
-        print(f"{sys.modules['__main__'].__doc__}\n{flags.FLAGS.main_module_help()}")
+        known = flag_values.get_help() if flag_values else flags.FLAGS.main_module_help()
+        print(f"{sys.modules[main.__module__].__doc__}\n{known}")
         raise SystemExit(0)
     # Overrides must follow the config they change: let users write them in any order. The config
     # flag looks for its overrides in sys.argv.
@@ -48,7 +71,7 @@ def run_with_flags(main: Callable[[], None], argv: Sequence[str] | None = None) 
         if name == "config" and value and not Path(path).is_file():
             fail(f"no config file {path}")
     try:
-        rest = flags.FLAGS(argv)
+        rest = (flag_values or flags.FLAGS)(argv)
     except flags.Error as error:
         # The config flag puts the whole traceback of a failing config file into its message.
         fail(str(error).strip().splitlines()[-1].removeprefix("ValueError: "))

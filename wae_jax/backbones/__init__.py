@@ -16,7 +16,8 @@ from wae_jax.backbones.vgg import PLANS, VGG
 from wae_jax.errors import UserError
 from wae_jax.settings import BackboneSettings, choose
 
-__all__ = ["BACKBONES", "VGG", "Adapted", "ResNet", "build_backbone", "build_light"]
+__all__ = ["BACKBONES", "BLOCKS", "PLANS", "VGG", "Adapted", "ResNet", "build_backbone",
+           "build_light"]
 
 
 class Adapted(nn.Module):
@@ -45,8 +46,8 @@ def _vgg(plan: str):
     def build(settings: BackboneSettings, dtype, axis_name):
         rounding = choose("model.backbone.pool_rounding", settings.pool_rounding, ("up", "down"))
         return VGG(plan=plan or _checked_plan(settings.plan), width=settings.width,
-                   batch_norm=settings.batch_norm, round_up=rounding == "up", dtype=dtype,
-                   axis_name=axis_name)
+                   batch_norm=settings.batch_norm, round_up=rounding == "up",
+                   norm_epsilon=settings.norm_epsilon, dtype=dtype, axis_name=axis_name)
     return build
 
 
@@ -61,8 +62,11 @@ def _checked_plan(plan: str) -> str:
 def _resnet(kind: str, blocks: tuple[int, ...]):
     def build(settings: BackboneSettings, dtype, axis_name):
         stem = choose("model.backbone.stem", settings.stem, ("imagenet", "small"))
-        return ResNet(kind=kind, blocks=blocks, width=settings.width, stem=stem, dtype=dtype,
-                      axis_name=axis_name)
+        stem_pool = choose("model.backbone.stem_pool", settings.stem_pool, ("pad", "ceil"))
+        stride_on = choose("model.backbone.stride_on", settings.stride_on, ("3x3", "1x1"))
+        return ResNet(kind=kind, blocks=blocks, width=settings.width, stem=stem,
+                      stem_pool=stem_pool, stride_on=stride_on,
+                      norm_epsilon=settings.norm_epsilon, dtype=dtype, axis_name=axis_name)
     return build
 
 

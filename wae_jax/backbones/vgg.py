@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from wae_jax.errors import UserError
-from wae_jax.layers import BatchNorm, max_pool_2x2
+from wae_jax.layers import BATCH_NORM_EPSILON, BatchNorm, max_pool_2x2
 
 PLANS = {
     "vgg11": "64 M 128 M 256 256 M 512 512 M 512 512 M",
@@ -27,6 +27,7 @@ class VGG(nn.Module):
     width: float = 1.0
     batch_norm: bool = False
     round_up: bool = False
+    norm_epsilon: float = BATCH_NORM_EPSILON
     dtype: jnp.dtype = jnp.float32
     axis_name: str | None = None
 
@@ -47,7 +48,8 @@ class VGG(nn.Module):
                         kernel_init=nn.initializers.he_normal(), use_bias=not self.batch_norm,
                         name=name)(x)
             if self.batch_norm:
-                x = BatchNorm(dtype=self.dtype, axis_name=self.axis_name,
-                              name=name.replace("conv", "norm"))(x, train=train)
+                x = BatchNorm(epsilon=self.norm_epsilon, dtype=self.dtype,
+                              axis_name=self.axis_name, name=name.replace("conv", "norm"))(
+                                  x, train=train)
             x = nn.relu(x)
         return x

@@ -1,0 +1,36 @@
+"""Weights of other libraries: files in their formats -> networks of this package."""
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from wae_jax.errors import UserError
+from wae_jax.pretrained import caffe, keras, pytorch
+from wae_jax.pretrained.network import Imported
+
+__all__ = ["SOURCES", "Imported", "import_network"]
+
+# source -> importer (file, model, base config.model) -> Imported
+SOURCES = {
+    "torchvision": functools.partial(pytorch.import_network, source="torchvision"),
+    "timm": functools.partial(pytorch.import_network, source="timm"),
+    "keras": keras.import_network,
+    "caffe": caffe.import_network,
+}
+
+
+def import_network(source: str, model: str, file: str, base: Mapping[str, Any]) -> Imported:
+    """The network ``model`` of ``source`` with the weights in ``file``.
+
+    base: a whole ``config.model`` as a plain dict, for the keys that do not matter.
+
+    Raises:
+        UserError: no such source, model or file, or the file is not of this network.
+    """
+    if source not in SOURCES:
+        raise UserError(f"there is no source {source!r}; choose one of: {', '.join(SOURCES)}")
+    path = Path(file)
+    if not path.exists():
+        raise UserError(f"no such file: {file}")
+    return SOURCES[source](path, model, base)

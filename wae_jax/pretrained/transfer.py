@@ -1,0 +1,143 @@
+"""From a full-resolution network to one that reads sub-images."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from wae_jax.backbones import VGG, ResNet
+from wae_jax.errors import UserError
+from wae_jax.model import Classifier
+from wae_jax.pretrained.mapping import flatten, unflatten
+from wae_jax.pretrained.network import Imported, with_changes
+from wae_jax.pretrained.slim import slim
+from wae_jax.settings import choose
+
+# What a pretrained trunk was trained with: a config that differs takes it over.
+ADOPTED = ("input.channel_order", "input.mean", "input.std", "backbone.norm_epsilon",
+           "backbone.stem_pool", "backbone.stride_on")
+# Of the trunk's keys, the one that its weights do not depend on.
+FREE = "pool_rounding"
+# Standard deviation of photos, per channel in RGB, 0..255.
+PHOTO_STD = (58.395, 57.12, 57.375)
+
+
+def adopt(model_config: Mapping[str, Any], imported: Imported) -> tuple[dict[str, Any], list[str]]:
+    """``config.model`` with the input convention and the norms of ``imported``, and what changed.
+
+    Raises:
+        UserError: the config's backbone is another network than the imported one.
+    """
+    ours, theirs = model_config["backbone"], imported.model_config["backbone"]
+    taken = {key.removeprefix("backbone.") for key in ADOPTED}
+    different = [f"{key} {theirs[key]!r}, not {ours[key]!r}" for key in sorted(theirs)
+                 if key not in taken | {FREE} and theirs[key] != ours.get(key)]
+    if different:
+        raise UserError(f"config.init.pretrained is a {imported.origin}, another network than "
+                        f"config.model.backbone: its {'; its '.join(different)}")
+    changes, lines = {}, []
+    for path in ADOPTED:
+        part, key = path.split(".")
+        new, old = imported.model_config[part][key], model_config[part][key]
+        new, old = (tuple(x) if isinstance(x, list) else x for x in (new, old))
+        if new != old:
+            changes[path] = new
+            lines.append(f"config.model.{path} is {new!r} (not {old!r}), as the pretrained network")
+    return with_changes(model_config, changes), lines
+
+
+def with_unit_variance(imported: Imported) -> Imported:
+    """The same network for inputs of about unit variance: its first conv takes in the scale.
+
+    Networks of Caffe and Keras read 0..255. The auto-encoder normalises its sub-images, and the
+    weight of its loss is meant for such inputs. A user's own trunk is left as it is.
+    """
+    inputs, trunk = imported.model_config["input"], imported.variables["params"]["backbone"]
+    first = next((name for name in ("stem_conv", "conv1_1") if name in trunk), None)
+    if first is None or min(inputs["std"]) > 10:
+        return imported
+    std = PHOTO_STD if inputs["channel_order"] == "RGB" else PHOTO_STD[::-1]
+    scale = np.asarray(std, np.float32) / np.asarray(inputs["std"], np.float32)
+    variables = flatten(imported.variables)
+    path = f"params/backbone/{first}/kernel"
+    variables[path] = np.asarray(variables[path]) * scale[:, None]
+    return dataclasses.replace(
+        imported, variables={"batch_stats": {}, **unflatten(variables)},
+        model_config=with_changes(imported.model_config, {"input.std": std}))
+
+
+def start_from(imported: Imported, variables, model: Classifier, *,
+               light: str) -> tuple[dict[str, Any], list[str]]:
+    """``variables`` of ``model`` with all that ``imported`` has for it, and a report in lines.
+
+    The backbone is taken; of the low head the layers up to the first that does not fit; with
+    ``light="slim"`` the light branch starts from the backbone's strongest filters (see
+    :func:`wae_jax.pretrained.slim.slim`). Everything else stays as it was initialised.
+
+    Raises:
+        UserError: the backbones differ, or the light branch is no narrower copy of the backbone.
+    """
+    choose("init.light", light, ("fresh", "slim"))
+    theirs, ours = flatten(imported.variables), flatten(variables)
+    trunk, wanted = ({path: array for path, array in tree.items()
+                      if path.split("/")[1] == "backbone"} for tree in (theirs, ours))
+    wrong = sorted(path for path in trunk.keys() | wanted.keys()
+                   if path not in trunk or path not in wanted
+                   or trunk[path].shape != wanted[path].shape)
+    if wrong:
+        raise UserError(f"config.init.pretrained is a {imported.origin}, another network than "
+                        f"config.model.backbone: {len(wrong)} arrays differ, the first is "
+                        f"{wrong[0]}")
+    head = _fitting_layers(theirs, ours)
+    taken = trunk | head
+    fresh = {"/".join(path.split("/")[1:3 if "/head_low/" in path else 2])
+             for path in ours.keys() - taken.keys()}
+    lines = [f"pretrained: backbone ({len(trunk)} arrays) of {imported.origin}"]
+    if head:
+        lines.append("pretrained: " + ", ".join(sorted({_layer(path) for path in head})))
+    if light == "slim":
+        taken |= _slim_light(imported, ours, model)
+        fresh.discard("light")
+        lines.append("pretrained: light, the strongest filters of the backbone")
+    if fresh:
+        lines.append("freshly initialised: " + ", ".join(sorted(fresh)))
+    ours |= {path: jnp.asarray(array, jnp.float32) for path, array in taken.items()}
+    return {"batch_stats": {}, **unflatten(ours)}, [*imported.report, *lines]
+
+
+def _layer(path: str) -> str:
+    return "/".join(path.split("/")[1:3])
+
+
+def _fitting_layers(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
+    """Arrays of the low head, input side first, up to the first layer that does not fit."""
+    prefix = "params/head_low/"
+    layers = sorted({_layer(path) for path in ours if path.startswith(prefix)})
+    if layers != sorted({_layer(path) for path in theirs if path.startswith(prefix)}):
+        return {}
+    taken = {}
+    for layer in layers:
+        paths = [f"params/{layer}/{name}" for name in ("kernel", "bias")]
+        # Above a fresh layer there is nothing that an old one could read.
+        if any(theirs[path].shape != ours[path].shape for path in paths):
+            break
+        taken |= {path: theirs[path] for path in paths}
+    return taken
+
+
+def _slim_light(imported: Imported, ours: Mapping[str, Any], model: Classifier) -> dict[str, Any]:
+    """Arrays of the light branch by path."""
+    trunk, light = model.backbone, model.light
+    if light is None:
+        raise UserError("config.init.light=slim needs a front end with a light branch")
+    if not isinstance(light, VGG | ResNet) or light.clone(width=trunk.width) != trunk:
+        raise UserError("config.init.light=slim needs a light branch that is the backbone made "
+                        "narrower (config.model.light.name empty), and a VGG or ResNet")
+    wide = {kind: flatten(tree.get("backbone", {})) for kind, tree in imported.variables.items()}
+    prefix = "params/light/"
+    fresh = {path.removeprefix(prefix): array for path, array in ours.items()
+             if path.startswith(prefix)}
+    params, stats = slim(wide["params"], wide["batch_stats"], fresh)
+    return flatten(params, prefix) | flatten(stats, "batch_stats/light/")
