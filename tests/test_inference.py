@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from wae_jax.frontends.folded import tile_kernel, untile_kernel
+from wae_jax.inference import lay_out
+from wae_jax.layers import BY_OUTPUT, WINOGRAD
 from wae_jax.model import build_model, init_variables
 from wae_jax.settings import settings_from_config
 
@@ -86,3 +88,33 @@ def test_tiled_kernels_hold_the_plain_one(side, stride):
     np.testing.assert_array_equal(untile_kernel(tiled["kernel"], side, stride), kernel)
     assert np.count_nonzero(tiled["kernel"]) == 4 * kernel.size
     np.testing.assert_array_equal(tiled["bias"][-6:], bias)
+
+
+FC = {"model.head.kind": "fc", "model.head.hidden_low": (1024, 1024),
+      "model.head.hidden_fused": (1024, 1024)}
+
+
+@pytest.mark.parametrize(("changes", "batch", "expected"), [
+    ({"model.backbone.name": "resnet50", "model.backbone.stem": "small"}, 1, {BY_OUTPUT}),
+    ({"model.backbone.name": "resnet50", "model.backbone.stem": "small"}, 8, set(WINOGRAD)),
+    ({"model.backbone.name": "resnet50", "model.backbone.stride_on": "1x1"}, 2, {BY_OUTPUT}),
+    ({"model.backbone.plan": "32 M 256 256 M 1024 256", **FC}, 8, {BY_OUTPUT, *WINOGRAD}),
+    ({}, 2, set())])
+def test_weights_laid_out_for_calls_of_one_shape(changes, batch, expected, tiny_config):
+    model, variables, images = make(tiny_config, {}, **changes)
+    plain, plain_variables = model.for_inference(variables)
+    fast, fast_variables = model.for_inference(variables, (batch, 33, 33, 3))
+    names = {path[-1].key for path, _ in jax.tree.leaves_with_path(fast_variables)}
+    assert names & {BY_OUTPUT, *WINOGRAD} == expected
+    for calls in (images, jnp.concatenate([images] * 5)):  # also of another shape
+        scores = plain.apply(plain_variables, calls).scores
+        found = fast.apply(fast_variables, calls).scores
+        assert jnp.abs(found - scores).max() <= 1e-5 * jnp.abs(scores).max()
+
+
+def test_nothing_is_laid_out_elsewhere(tiny_config):
+    model, variables, _ = make(tiny_config, {}, **FC)
+    plain, plain_variables = model.for_inference(variables)
+    assert lay_out(plain, plain_variables, (1, 33, 33, 3), "gpu") is plain_variables
+    half = plain.clone(dtype=jnp.bfloat16)
+    assert lay_out(half, plain_variables, (1, 33, 33, 3), "cpu") is plain_variables

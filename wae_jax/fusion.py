@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from wae_jax.layers import Dropout
+from wae_jax.layers import Dense, Dropout
 
 
 class FCHead(nn.Module):
@@ -26,10 +26,10 @@ class FCHead(nn.Module):
     def __call__(self, features: Sequence[jax.Array], *, train: bool) -> jax.Array:
         x = jnp.concatenate([f.reshape(f.shape[0], -1) for f in features], axis=-1)
         for i, size in enumerate(self.hidden, start=1):
-            x = nn.relu(nn.Dense(size, kernel_init=nn.initializers.he_normal(), dtype=self.dtype,
-                                 name=f"fc{i}")(x))
+            x = nn.relu(Dense(size, kernel_init=nn.initializers.he_normal(), dtype=self.dtype,
+                              name=f"fc{i}")(x))
             x = Dropout(self.dropout, self.axis_name, name=f"dropout{i}")(x, train=train)
-        return nn.Dense(self.num_classes, dtype=self.dtype, name="scores")(x).astype(jnp.float32)
+        return Dense(self.num_classes, dtype=self.dtype, name="scores")(x).astype(jnp.float32)
 
 
 class PoolHead(nn.Module):
@@ -48,4 +48,4 @@ class PoolHead(nn.Module):
     def __call__(self, features: Sequence[jax.Array], *, train: bool) -> jax.Array:
         x = jnp.concatenate([f.mean(axis=(1, 2)) for f in features], axis=-1)
         x = Dropout(self.dropout, self.axis_name, name="dropout")(x, train=train)
-        return nn.Dense(self.num_classes, dtype=self.dtype, name="scores")(x).astype(jnp.float32)
+        return Dense(self.num_classes, dtype=self.dtype, name="scores")(x).astype(jnp.float32)

@@ -10,6 +10,41 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from wae_jax.fast_layers import WINOGRAD_PRODUCTS, patches, product, winograd_conv
+
+# Names of parameters that stand in place of a "kernel".
+BY_OUTPUT = "by_output"
+WINOGRAD = tuple(f"winograd_{i}" for i in range(WINOGRAD_PRODUCTS))
+
+class Dense(nn.Dense):
+    """flax's Dense that also takes its weights as ``by_output`` (out, in), in inference on CPU."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        if not self.has_variable("params", BY_OUTPUT):
+            return super().__call__(x)
+        return product(self.get_variable("params", BY_OUTPUT), x,
+                       self.get_variable("params", "bias"))
+
+
+class Conv(nn.Conv):
+    """flax's Conv, square and padded by half its size, that also takes its weights in other forms.
+
+    In inference on CPU they may be ``by_output`` (out, height, width, in) or, for a 3x3 conv with
+    stride 1, ``winograd_0`` .. ``winograd_15``, see :mod:`wae_jax.fast_layers`.
+    """
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        bias = self.get_variable("params", "bias")
+        if self.has_variable("params", BY_OUTPUT):
+            weights = self.get_variable("params", BY_OUTPUT)
+            size = weights.shape[1:3]
+            return product(weights.reshape(weights.shape[0], -1),
+                           patches(x, size, self.strides, size[0] // 2), bias)
+        if self.has_variable("params", WINOGRAD[0]):
+            weights = [self.get_variable("params", name) for name in WINOGRAD]
+            return winograd_conv(x, weights, bias)
+        return super().__call__(x)
+
 
 def max_pool_2x2(x: jax.Array, *, round_up: bool = False) -> jax.Array:
     """2x2 max-pool with stride 2 over (B, H, W, C).

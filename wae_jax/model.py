@@ -89,9 +89,9 @@ class Classifier(nn.Module):
         return outputs
 
     @nn.nowrap
-    def for_inference(self, variables):
+    def for_inference(self, variables, batch_shape: tuple[int, ...] | None = None):
         """``(model, variables)`` of the inference form, see :mod:`wae_jax.inference`."""
-        return for_inference(self, variables)
+        return for_inference(self, variables, batch_shape)
 
     @nn.nowrap
     def _classify(self, inputs: SubImages, outputs: Outputs, *, train: bool) -> Outputs:

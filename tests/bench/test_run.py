@@ -11,7 +11,7 @@ import pytest
 from configs.common import set_method
 from wae_jax.bench import breakdown, plots, report
 from wae_jax.bench.environment import busy_warning
-from wae_jax.bench.measure import Row
+from wae_jax.bench.measure import Row, model_job
 from wae_jax.bench.networks import build_network, class_count
 from wae_jax.bench.run import Options, run_benchmark
 from wae_jax.errors import UserError
@@ -65,6 +65,17 @@ def test_figures_of_a_row_fit_together(results):
     lowres = results.rows[1]
     assert lowres.macs == 9 * (8 * 8 * 3 * 8 + 4 * 4 * 8 * 8) + 80
     assert lowres.params == full[1].params == 9 * (3 * 8 + 8 * 8) + 16 + 80 + 10
+
+
+def test_how_a_network_is_computed_does_not_change_its_figures(tiny_config):
+    """A batch of 8 has Winograd's weights in this plan, a single image has not."""
+    config = tiny_config({"model.backbone.plan": "256 256", "data.image_size": 7})
+    network = build_network("full", configs_of(config, ("full",))["full"], "float32")
+    one, many = (model_job(network, batch, jax.devices()[0]) for batch in (1, 8))
+    assert len(jax.tree.leaves(network.variables_for(8, "cpu"))) > (
+        len(jax.tree.leaves(network.variables_for(1, "cpu"))))
+    assert (one.macs, one.params) == (many.macs, many.params)
+    assert one.program.xla_flops == pytest.approx(many.program.xla_flops / 8, rel=0.01)
 
 
 def test_parts_sum_to_the_whole(results):

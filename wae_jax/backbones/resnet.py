@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from wae_jax.layers import BATCH_NORM_EPSILON, BatchNorm
+from wae_jax.layers import BATCH_NORM_EPSILON, BatchNorm, Conv
 
 BLOCKS = {
     "resnet18": ("basic", (2, 2, 2, 2)),
@@ -41,9 +41,9 @@ class Block(nn.Module):
 
         def conv(features, size, stride, name):
             # Explicit padding: "SAME" would pad a strided conv on one side only.
-            return nn.Conv(features, (size, size), strides=stride, padding=size // 2,
-                           use_bias=self.folded, dtype=self.dtype, name=name,
-                           kernel_init=nn.initializers.he_normal())
+            return Conv(features, (size, size), strides=stride, padding=size // 2,
+                        use_bias=self.folded, dtype=self.dtype, name=name,
+                        kernel_init=nn.initializers.he_normal())
 
         if self.kind == "basic":
             plan = [(self.filters, 3, self.stride), (self.filters, 3, 1)]

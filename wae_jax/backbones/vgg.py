@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from wae_jax.errors import UserError
-from wae_jax.layers import BATCH_NORM_EPSILON, BatchNorm, max_pool_2x2
+from wae_jax.layers import BATCH_NORM_EPSILON, BatchNorm, Conv, max_pool_2x2
 
 PLANS = {
     "vgg11": "64 M 128 M 256 256 M 512 512 M 512 512 M",
@@ -44,9 +44,9 @@ class VGG(nn.Module):
                 continue
             index += 1
             name = f"conv{block}_{index}"
-            x = nn.Conv(max(1, round(int(item) * self.width)), (3, 3), dtype=self.dtype,
-                        kernel_init=nn.initializers.he_normal(), use_bias=not self.batch_norm,
-                        name=name)(x)
+            x = Conv(max(1, round(int(item) * self.width)), (3, 3), dtype=self.dtype,
+                     kernel_init=nn.initializers.he_normal(), use_bias=not self.batch_norm,
+                     name=name)(x)
             if self.batch_norm:
                 x = BatchNorm(epsilon=self.norm_epsilon, dtype=self.dtype,
                               axis_name=self.axis_name, name=name.replace("conv", "norm"))(

@@ -84,16 +84,16 @@ def count_macs(fn: Callable, *args: Any) -> MacCount:
     return MacCount(sum(by_primitive.values()), dict(by_primitive), dict(by_scope))
 
 
-def xla_flops(compiled: jax.stages.Compiled) -> float | None:
-    """FLOPs of a compiled function by XLA's own estimate; None where a backend gives none.
+def xla_flops(program: jax.stages.Compiled | jax.stages.Lowered) -> float | None:
+    """FLOPs of a function by XLA's own estimate; None where a backend gives none.
 
     About twice the MACs, but XLA also counts element-wise operations, and leaves out taps that fall
     on padding. A cross-check, not a measure.
 
     Args:
-      compiled: result of `jax.jit(fn).lower(*args).compile()`.
+      program: `jax.jit(fn).lower(*args)`, compiled or not.
     """
-    analysis = compiled.cost_analysis()
+    analysis = program.cost_analysis()
     if isinstance(analysis, list | tuple):  # older releases: one dictionary per computation
         analysis = analysis[0] if analysis else None
     return (analysis or {}).get("flops")

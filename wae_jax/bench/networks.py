@@ -12,6 +12,7 @@ import tensorflow_datasets as tfds
 from wae_jax import checkpoints, data
 from wae_jax.errors import UserError
 from wae_jax.evaluate import evaluate_inference_form, load_step
+from wae_jax.inference import lay_out
 from wae_jax.model import DTYPES, Classifier, build_model, init_variables
 from wae_jax.parallel import Parallel
 from wae_jax.settings import DataSettings, Settings, choose, settings_from_config
@@ -46,6 +47,11 @@ class Network:
         """Its name, with the plan where the name does not tell the layers."""
         backbone = self.settings.model.backbone
         return f"{backbone.name} {backbone.plan}".strip()
+
+    def variables_for(self, batch_size: int, platform: str):
+        """The inference form's variables, laid out for calls of this size on "cpu", "gpu", ..."""
+        shape = (batch_size, self.image_size, self.image_size, 3)
+        return lay_out(self.model, self.variables, shape, platform)
 
     def scores(self, variables, images: jax.Array) -> jax.Array:
         """uint8 RGB (B, S, S, 3) -> scores (B, num_classes)."""
