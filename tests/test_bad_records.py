@@ -49,7 +49,7 @@ def train(root, env, *arguments):
 
 def test_train_and_evaluate(photos, root, run_env, tmp_path):
     arguments = [*flags(photos), f"--workdir={tmp_path / 'run'}"]
-    stopped = train(root, run_env, *arguments)
+    stopped = train(root, run_env, *arguments, "--config.data.workers=2")
     assert stopped.returncode == 2 and stopped.stdout == ""
     last = stopped.stderr.splitlines()[-1]
     assert last.startswith("error: file ") and "second/7.jpg: image of 700 bytes" in last
@@ -57,7 +57,7 @@ def test_train_and_evaluate(photos, root, run_env, tmp_path):
 
     # The same run goes on once it is told to skip.
     done = train(root, run_env, *arguments, "--config.data.bad_records=skip",
-                 "--config.data.workers=2")
+                 "--config.data.workers=1")
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout.splitlines()[-1])
     assert (figures["step"], figures["eval_count"]) == (5, PHOTOS - 1)

@@ -7,6 +7,7 @@ batch: per-element overhead is paid once per batch.
 """
 
 import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -206,6 +207,9 @@ def _dataset(
         return dataset
     if not flags.FLAGS.is_parsed():  # Grain hands its own flags to the workers
         flags.FLAGS.mark_as_parsed()
+    # Batches that nobody took, as after a bad record, are removed at exit; without this option,
+    # which the process that does it inherits, it would say so after the error's one line.
+    sys.warnoptions.append("ignore:resource_tracker")
     options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=prefetch)
     return dataset.mp_prefetch(options, worker_init_fn=_init_worker)
 
