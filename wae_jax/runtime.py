@@ -10,6 +10,8 @@ CPU_FLAG = "--xla_cpu_experimental_ynn_fusion_type=individual_dot"
 # An unknown flag aborts the process, so only versions seen to know it get it.
 KNOWN_JAXLIB = ("0.10.2", "0.11.2")
 
+ASYNC_DISPATCH = "JAX_CPU_ENABLE_ASYNC_DISPATCH"
+
 # mallopt parameters, from glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
@@ -27,6 +29,19 @@ def configure() -> str:
         flags = f"{flags} {CPU_FLAG}".strip()
         os.environ["XLA_FLAGS"] = flags
     return flags
+
+
+def call_on_own_thread() -> None:
+    """Runs CPU programs on the thread that calls them, for callers that wait for each result.
+
+    glibc gives the heaps of other threads 64 MiB at most: a program with more scratch memory gets
+    it newly mapped, page by page, at each call. A user's own setting stays.
+    """
+    import jax
+
+    if ASYNC_DISPATCH not in os.environ:
+        os.environ[ASYNC_DISPATCH] = "false"  # for the record; jax read it when it was imported
+        jax.config.update(ASYNC_DISPATCH.lower(), False)
 
 
 def keep_heap() -> bool:
