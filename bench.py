@@ -12,8 +12,9 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from wae_jax import cli, runtime
+from wae_jax.commands.flags import run_with_flags
 from wae_jax.errors import UserError
+from wae_jax.runtime import process
 
 PICTURES = (".png", ".pdf", ".svg")
 
@@ -73,7 +74,7 @@ def main() -> None:
     if _PLOT.value and Path(_PLOT.value).suffix not in PICTURES:
         raise UserError(f"--plot must end in one of {', '.join(PICTURES)}")
     configs, options = _configs(), _options()
-    runtime.call_on_own_thread()
+    process.call_on_own_thread()
     from wae_jax.bench import plots, report
     from wae_jax.bench.run import Options, run_benchmark
 
@@ -88,4 +89,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run_with_flags(main)
+    run_with_flags(main)

@@ -12,7 +12,7 @@ import json
 from absl import flags
 from ml_collections import config_flags
 
-from wae_jax import cli
+from wae_jax.commands.flags import run_with_flags
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, as configs/vgg16.py:wae.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints, metrics and results.")
@@ -20,10 +20,10 @@ flags.mark_flags_as_required(["config", "workdir"])
 
 
 def main() -> None:
-    from wae_jax.loop import train
+    from wae_jax.training.loop import train
 
     print(json.dumps(train(_CONFIG.value, _WORKDIR.value)), flush=True)
 
 
 if __name__ == "__main__":
-    cli.run_with_flags(main)
+    run_with_flags(main)

@@ -24,9 +24,9 @@ os.environ["XLA_FLAGS"] = f"{PLAIN_XLA_FLAGS} {FAKE_DEVICES} {FAST_COMPILE}".str
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("WAE_JAX_CACHE", str(ROOT / ".cache" / "wae_jax"))
 
-from wae_jax import runtime  # noqa: E402
+from wae_jax.runtime import process  # noqa: E402
 
-runtime.configure()
+process.configure()
 
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
@@ -35,12 +35,12 @@ import pytest  # noqa: E402
 
 from configs import quickstart  # noqa: E402
 from wae_jax import data  # noqa: E402
-from wae_jax.model import Classifier, build_model, init_variables  # noqa: E402
-from wae_jax.optim import make_optimizer  # noqa: E402
-from wae_jax.settings import Settings, settings_from_config  # noqa: E402
-from wae_jax.stages import Stage, plan_stages, trainable_labels  # noqa: E402
-from wae_jax.state import TrainState, new_state  # noqa: E402
-from wae_jax.steps import make_train_step  # noqa: E402
+from wae_jax.checkpoints.state import TrainState, new_state  # noqa: E402
+from wae_jax.config import Settings, settings_from_config  # noqa: E402
+from wae_jax.models.classifier import Classifier, build_model, init_variables  # noqa: E402
+from wae_jax.training.optim import make_optimizer  # noqa: E402
+from wae_jax.training.stages import Stage, plan_stages, trainable_labels  # noqa: E402
+from wae_jax.training.steps import make_train_step  # noqa: E402
 
 NUM_CLASSES = 10
 EXAMPLES = 1600

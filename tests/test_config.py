@@ -10,9 +10,9 @@ import re
 import pytest
 
 from configs import common
-from wae_jax import settings
+from wae_jax import config as settings_module
+from wae_jax.config import settings_from_config
 from wae_jax.errors import UserError
-from wae_jax.settings import settings_from_config
 
 
 def plain(config) -> dict:
@@ -21,8 +21,8 @@ def plain(config) -> dict:
 
 
 def dataclasses_of_settings() -> list[type]:
-    return [cls for _, cls in inspect.getmembers(settings, inspect.isclass)
-            if dataclasses.is_dataclass(cls) and cls.__module__ == settings.__name__]
+    return [cls for _, cls in inspect.getmembers(settings_module, inspect.isclass)
+            if dataclasses.is_dataclass(cls) and cls.__module__ == settings_module.__name__]
 
 
 def fields_of(cls) -> dict[str, object]:
@@ -41,10 +41,10 @@ def compare(cls, values: dict, where: str) -> None:
 def test_keys_of_the_config_are_the_fields_of_the_settings():
     config = plain(common.get_config())
     run_stages, stages = config.pop("run_stages"), config.pop("stages")
-    compare(settings.Settings, config | {"stages": ()}, "config")
+    compare(settings_module.Settings, config | {"stages": ()}, "config")
     assert set(run_stages) <= stages.keys()
     for name, stage in stages.items():
-        compare(settings.StageSettings, stage | {"name": name}, f"config.stages.{name}")
+        compare(settings_module.StageSettings, stage | {"name": name}, f"config.stages.{name}")
 
 
 def test_settings_have_no_defaults_of_their_own():
@@ -114,7 +114,7 @@ def test_every_variant_of_every_config_is_whole(name, method):
     config = module.get_config(method) if method else module.get_config()
     found = settings_from_config(plain(config))
     assert found.model.frontend.name == FRONTEND_OF.get(method, "wae")
-    compare(settings.ModelSettings, plain(config)["model"], "config.model")
+    compare(settings_module.ModelSettings, plain(config)["model"], "config.model")
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -137,7 +137,7 @@ def trees(root):
 
 
 def test_every_setting_is_read(trees):
-    read = {node.attr for path, tree in trees.items() if path != "settings.py"
+    read = {node.attr for path, tree in trees.items() if path != "config.py"
             for node in ast.walk(tree)
             if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)}
     unread = {f"{cls.__name__}.{name}" for cls in dataclasses_of_settings()
@@ -165,8 +165,8 @@ def hidden_defaults(tree: ast.AST):
 def test_defaults_of_config_keys_live_in_common_only(trees):
     found = {path: list(hidden_defaults(tree)) for path, tree in trees.items()}
     assert {path: calls for path, calls in found.items() if calls} == {}
-    # settings.py sees configs under other names.
-    assert not re.search(r"\.get\(", ast.unparse(trees["settings.py"]))
+    # config.py sees configs under other names.
+    assert not re.search(r"\.get\(", ast.unparse(trees["config.py"]))
 
 
 @pytest.mark.parametrize("code, count", [

@@ -10,14 +10,15 @@ import importlib
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Classifier": "model", "Outputs": "model", "build_model": "model", "SubImages": "frontends",
-    "UserError": "errors", "load": "evaluate", "model_settings": "settings", "train": "loop",
+    "Classifier": "models.classifier", "Outputs": "models.outputs",
+    "SubImages": "models.frontends", "UserError": "errors", "build_model": "models.classifier",
+    "load": "checkpoints.load", "model_settings": "config", "train": "training.loop",
 }
 __all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str):
-    # Imported on first use: data-loading workers and `wae_jax.wavelets` need only a part.
+    # Imported on first use: data-loading workers and `wae_jax.models.wavelets` need only a part.
     if name not in _HOMES:
         raise AttributeError(f"module 'wae_jax' has no attribute {name!r}")
     return getattr(importlib.import_module(f"wae_jax.{_HOMES[name]}"), name)

@@ -6,19 +6,20 @@ import os
 import sys
 from pathlib import Path
 
-from wae_jax import cli
+from wae_jax.commands.flags import run_with_flags, start
 from wae_jax.errors import UserError
+from wae_jax.runtime.console import fail
 
 
 class _Parser(argparse.ArgumentParser):
     """Reports a wrong option as one line."""
 
     def error(self, message):
-        cli.fail(f"{message}; see {self.prog} --help")
+        fail(f"{message}; see {self.prog} --help")
 
 
 def _evaluate(args) -> None:
-    from wae_jax.evaluate import evaluate_checkpoint
+    from wae_jax.evaluation.evaluator import evaluate_checkpoint
 
     print(json.dumps(evaluate_checkpoint(
         args.checkpoint, split=args.split, data_dir=args.data_dir, data_name=args.data,
@@ -26,7 +27,7 @@ def _evaluate(args) -> None:
 
 
 def _predict(args) -> None:
-    from wae_jax.predict import predict_files
+    from wae_jax.evaluation.predict import predict_files
 
     for prediction in predict_files(args.checkpoint, args.files, top=args.top):
         print(prediction.as_json() if args.json else prediction.as_text(), flush=True)
@@ -38,31 +39,31 @@ def _import_weights(args) -> None:
     except ImportError as error:
         raise UserError("import-weights needs configs/common.py: run it in the repository's "
                         "folder") from error
-    from wae_jax import importing
-    from wae_jax.pretrained import import_network
+    from wae_jax.pretrained import checkpoint, import_network
 
-    importing.check_out(args.out)
-    labels = importing.read_labels(args.labels) if args.labels else ()
+    checkpoint.check_out(args.out)
+    labels = checkpoint.read_labels(args.labels) if args.labels else ()
     config = json.loads(json.dumps(common.set_method(common.get_config(), "full").to_dict()))
     imported = import_network(args.source, args.model, args.file, config["model"])
-    importing.write_checkpoint(importing.with_labels(imported, labels), config, args.out)
+    checkpoint.write_checkpoint(checkpoint.with_labels(imported, labels), config, args.out)
     for line in imported.report:
         print(line, file=sys.stderr)
     print(args.out)
 
 
 def _visualize(args) -> None:
-    from wae_jax import checkpoints
-    from wae_jax.visualize import draw_sub_images
+    from wae_jax.checkpoints import store
+    from wae_jax.study.sub_images import draw_sub_images
 
-    draw_sub_images(checkpoints.find(args.checkpoint), args.out, count=args.count,
+    draw_sub_images(store.find(args.checkpoint), args.out, count=args.count,
                     split=args.split)
     print(args.out)
 
 
 def _study(args) -> None:
-    from wae_jax import checkpoints, study
-    from wae_jax.visualize import draw_sub_images
+    from wae_jax.checkpoints import store
+    from wae_jax.study import study
+    from wae_jax.study.sub_images import draw_sub_images
 
     variants = args.variants.split(",")
     rows = study.run_study(args.config, variants, [int(s) for s in args.seeds.split(",")],
@@ -73,7 +74,7 @@ def _study(args) -> None:
     if args.picture_of:
         run = Path(args.workdir) / f"{args.picture_of}-{args.seeds.split(',')[0]}"
         picture = Path(args.workdir) / "sub_images.png"
-        draw_sub_images(checkpoints.find(str(run)), str(picture))
+        draw_sub_images(store.find(str(run)), str(picture))
         print(f"sub-images of {args.picture_of}: {picture}")
     print(f"figures: {csv}\n\n{study.table(rows)}")
 
@@ -170,10 +171,10 @@ def main() -> None:
         from wae_jax.bench import data_bench
 
         # It takes --config.KEY=VALUE as train.py does.
-        cli.run_with_flags(data_bench.main, ["data-bench", *sys.argv[2:]], data_bench.FLAGS)
+        run_with_flags(data_bench.main, ["data-bench", *sys.argv[2:]], data_bench.FLAGS)
         return
     args = parser.parse_args()
-    cli.start(lambda: args.run(args))
+    start(lambda: args.run(args))
 
 
 if __name__ == "__main__":

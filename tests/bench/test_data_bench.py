@@ -4,8 +4,9 @@ import json
 import numpy as np
 import pytest
 
-from wae_jax import cli, data
+from wae_jax import data
 from wae_jax.bench import data_bench
+from wae_jax.commands import flags
 
 pytestmark = pytest.mark.filterwarnings(
     r"ignore:the load_module\(\) method is deprecated:DeprecationWarning")
@@ -18,7 +19,7 @@ def run(monkeypatch, root, *arguments):
         delattr(data_bench.FLAGS, name)
     for name in ("config", "peer", "csv", "json", "workers", "seconds"):
         data_bench.FLAGS[name].unparse()
-    cli.run_with_flags(data_bench.main, ["data-bench", *arguments], data_bench.FLAGS)
+    flags.run_with_flags(data_bench.main, ["data-bench", *arguments], data_bench.FLAGS)
 
 
 def test_it_prints_and_writes_what_it_measured(monkeypatch, root, tmp_path, capsys):

@@ -14,8 +14,8 @@ from wae_jax.bench.environment import busy_warning
 from wae_jax.bench.measure import Row, model_job
 from wae_jax.bench.networks import build_network, class_count
 from wae_jax.bench.run import Options, run_benchmark
+from wae_jax.config import settings_from_config
 from wae_jax.errors import UserError
-from wae_jax.settings import settings_from_config
 
 METHODS = ("full", "lowres", "wae")
 REQUIRED = {

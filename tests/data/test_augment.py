@@ -11,10 +11,10 @@ import pytest
 import scipy.stats
 
 from wae_jax import data
+from wae_jax.config import ColourJitterSettings, RandAugmentSettings, settings_from_config
 from wae_jax.data import augment, image_ops, order, transforms
 from wae_jax.data.loader import make_train_loader
 from wae_jax.errors import UserError
-from wae_jax.settings import ColourJitterSettings, RandAugmentSettings, settings_from_config
 
 SIZE = 224
 

@@ -10,11 +10,11 @@ import pytest
 from configs import common
 from configs import vgg16 as vgg16_config
 from tests.pretrained.caffe_files import CaffeNet, released_wae, resnet50, vgg16, write_caffemodel
-from wae_jax.model import build_model
+from wae_jax.config import model_settings
+from wae_jax.models.classifier import build_model
 from wae_jax.pretrained import Imported, import_network
 from wae_jax.pretrained.caffe import from_running_sum
 from wae_jax.pretrained.mapping import flatten
-from wae_jax.settings import model_settings
 
 TOLERANCE = 1e-4  # of the largest value of a layer
 IMAGES = np.random.default_rng(7).integers(0, 256, (2, 224, 224, 3), np.uint8)

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import seeded
 
-from wae_jax.backbones.resnet import Block
-from wae_jax.layers import BatchNorm
-from wae_jax.model import build_model
+from wae_jax.config import model_settings
+from wae_jax.models.backbones.resnet import Block
+from wae_jax.models.classifier import build_model
+from wae_jax.models.layers import BatchNorm
 from wae_jax.pretrained import pytorch
-from wae_jax.settings import model_settings
 
 FIXTURE = json.loads((Path(__file__).parent / "fixtures" / "torchvision.json").read_text())
 TOLERANCE = 1e-4  # of the largest logit, and of each activation's spread

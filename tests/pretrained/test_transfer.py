@@ -11,16 +11,15 @@ import seeded
 from test_pytorch import FIXTURE
 
 from configs import resnet50
-from wae_jax import importing
-from wae_jax.backbones import VGG, ResNet
+from wae_jax.config import model_settings
 from wae_jax.errors import UserError
-from wae_jax.loop import train
-from wae_jax.model import build_model, variable_shapes
-from wae_jax.pretrained import Imported
+from wae_jax.models.backbones import VGG, ResNet
+from wae_jax.models.classifier import build_model, variable_shapes
+from wae_jax.pretrained import Imported, checkpoint
 from wae_jax.pretrained.mapping import flatten, unflatten
 from wae_jax.pretrained.slim import slim
 from wae_jax.pretrained.transfer import adopt, start_from, with_unit_variance
-from wae_jax.settings import model_settings
+from wae_jax.training.loop import train
 
 SIZE = 32
 
@@ -202,7 +201,7 @@ def test_resnet50_with_wae_starts_with_the_pretrained_features(base_model, tmp_p
     config = resnet50.get_config("wae")
     config.init.update(pretrained=str(file), source="torchvision", light="slim")
     config = json.loads(json.dumps(config.to_dict()))
-    config, imported = importing.adopt_pretrained(config)
+    config, imported = checkpoint.adopt_pretrained(config)
     assert imported.report == ()  # the config has torchvision's convention already
     model = build_model(model_settings(config), num_classes=50, image_size=224)
     variables = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), variable_shapes(model, 224))
@@ -237,8 +236,8 @@ def test_training_starts_from_a_checkpoint_and_goes_on(tiny_config, cifar10, tmp
     told = capsys.readouterr().err
     assert "config.model.input.mean is (1.0, 2.0, 3.0)" in told
     assert "pretrained: backbone (10 arrays)" in told
-    model, variables = importing.load_step(importing.checkpoints.find(str(tmp_path / "wae")))[:2]
-    _, theirs, _ = importing.load_step(importing.checkpoints.find(str(tmp_path / "full")))
+    model, variables = checkpoint.load_step(checkpoint.store.find(str(tmp_path / "wae")))[:2]
+    _, theirs, _ = checkpoint.load_step(checkpoint.store.find(str(tmp_path / "full")))
     assert model.mean == (1.0, 2.0, 3.0)
     # The first stage trains the auto-encoder alone.
     for kind in ("params", "batch_stats"):
@@ -264,7 +263,7 @@ def test_mistakes_end_before_the_workdir_is_made(changes, word, tiny_config, tmp
 def test_pretrained_weights_need_one_branch(tiny_config, cifar10, tmp_path, base_config):
     config = model_config(tiny_config)
     _, imported = imported_from(config)
-    importing.write_checkpoint(dataclasses.replace(imported, image_size=SIZE), base_config,
+    checkpoint.write_checkpoint(dataclasses.replace(imported, image_size=SIZE), base_config,
                                str(tmp_path / "wae"))
     with pytest.raises(UserError, match="two"):
         train(tiny_config({"init.pretrained": str(tmp_path / "wae")}), str(tmp_path / "run"))

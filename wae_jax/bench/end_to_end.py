@@ -14,7 +14,7 @@ import simplejpeg
 
 from wae_jax import data
 from wae_jax.bench.measure import Job, compile_ahead, random_images
-from wae_jax.frontends.fixed import Downsample, Identity
+from wae_jax.models.frontends.fixed import Downsample, Identity
 
 
 def load_photos(cache_dir: str) -> list[bytes]:

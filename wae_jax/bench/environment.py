@@ -11,8 +11,8 @@ from typing import Any
 
 import jax
 
-from wae_jax import runtime
 from wae_jax.errors import UserError
+from wae_jax.runtime import process
 
 PACKAGES = ("jax", "jaxlib", "flax", "numpy", "torch")
 
@@ -73,7 +73,7 @@ def environment(device: jax.Device) -> dict[str, Any]:
         "python": platform.python_version(), **versions,
         "system": f"{platform.system()} {platform.release()}",
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
-        "async_dispatch": os.environ.get(runtime.ASYNC_DISPATCH, ""),
+        "async_dispatch": os.environ.get(process.ASYNC_DISPATCH, ""),
         "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", ""),
         "matmul_precision": jax.config.jax_default_matmul_precision,
         "cpu": cpu_model(), "cores": usable_cores(), "cpu_threads": cpu_threads(),

@@ -1,10 +1,10 @@
 """Multiply-accumulates (MACs) of a JAX function, counted on its jaxpr: nothing is computed.
 
 Convolutions and matrix products count, as is usual in the literature, and the taps of the
-slice-based filters of `wae_jax.wavelets`; other element-wise operations and pooling do not. Taps
-that fall on padding count, so that VGG16 at 224x224 has its usual 15,470,264,320 MACs; zeros that
-a transposed convolution inserts between its inputs do not. Results that `fn` does not return are
-not computed under `jax.jit` and do not count either.
+slice-based filters of `wae_jax.models.wavelets`; other element-wise operations and pooling do not.
+Taps that fall on padding count, so that VGG16 at 224x224 has its usual 15,470,264,320 MACs; zeros
+that a transposed convolution inserts between its inputs do not. Results that `fn` does not return
+are not computed under `jax.jit` and do not count either.
 """
 
 import math
@@ -16,7 +16,7 @@ import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 from jax.interpreters.partial_eval import dce_jaxpr
 
-from wae_jax.wavelets import MAC_SCOPE
+from wae_jax.models.wavelets import MAC_SCOPE
 
 # Primitives that run the jaxpr they hold exactly once.
 _CALLS = {"jit", "closed_call", "composite", "custom_jvp_call", "custom_vjp_call", "remat2"}

@@ -9,13 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 import tensorflow_datasets as tfds
 
-from wae_jax import checkpoints, data
+from wae_jax import data
+from wae_jax.checkpoints import store
+from wae_jax.checkpoints.load import load_step
+from wae_jax.config import DataSettings, Settings, choose, settings_from_config
 from wae_jax.errors import UserError
-from wae_jax.evaluate import evaluate_inference_form, load_step
-from wae_jax.inference import lay_out
-from wae_jax.model import DTYPES, Classifier, build_model, init_variables
-from wae_jax.parallel import Parallel
-from wae_jax.settings import DataSettings, Settings, choose, settings_from_config
+from wae_jax.evaluation.evaluator import evaluate_inference_form
+from wae_jax.inference.fold import lay_out
+from wae_jax.models.classifier import DTYPES, Classifier, build_model, init_variables
+from wae_jax.runtime.devices import Parallel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +125,7 @@ def random_variables(model: Classifier, image_size: int, seed: int):
 
 def _restore(method: str, config: Mapping[str, Any], checkpoint: str):
     """(variables, number of classes) of a checkpoint of the same network."""
-    _, variables, meta = load_step(checkpoints.find(checkpoint))
+    _, variables, meta = load_step(store.find(checkpoint))
     own, held = (_leaves({"model": c["model"], "image_size": c["data"]["image_size"]})
                  for c in (config, meta["config"]))
     wrong = sorted(key for key in own.keys() | held.keys()

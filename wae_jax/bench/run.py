@@ -15,7 +15,7 @@ from wae_jax.bench.timing import time_in_passes
 from wae_jax.bench.torch_peer import PeerRow
 from wae_jax.bench.training import train_job
 from wae_jax.errors import UserError
-from wae_jax.progress import say
+from wae_jax.runtime.console import say
 
 
 @dataclasses.dataclass(frozen=True)

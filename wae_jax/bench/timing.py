@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from scipy.special import stdtrit
 
-from wae_jax.progress import say
+from wae_jax.runtime.console import say
 
 Call = Callable[[], Any]
 

@@ -11,14 +11,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from wae_jax.backbones import VGG, ResNet
 from wae_jax.errors import UserError
-from wae_jax.frontends import WAE, FoldedEncoder
-from wae_jax.frontends.fixed import Downsample, Identity
-from wae_jax.frontends.folded import untile_kernel
-from wae_jax.frontends.wae import PaperEncoder
-from wae_jax.fusion import FCHead
-from wae_jax.model import Classifier
+from wae_jax.models.backbones import VGG, ResNet
+from wae_jax.models.classifier import Classifier
+from wae_jax.models.frontends import WAE, FoldedEncoder
+from wae_jax.models.frontends.fixed import Downsample, Identity
+from wae_jax.models.frontends.folded import untile_kernel
+from wae_jax.models.frontends.wae import PaperEncoder
+from wae_jax.models.heads import FCHead
 
 
 def import_torch():
@@ -141,7 +141,7 @@ class TorchTwin:
         return self._conv(x, params["to_both"], stride=stride, padding=pad * (block - 1))
 
     def _space_to_depth(self, x, block: int):
-        """As :func:`wae_jax.layers.space_to_depth`, on NCHW in channels_last memory."""
+        """As :func:`wae_jax.models.layers.space_to_depth`, on NCHW in channels_last memory."""
         b, c, h, w = x.shape
         x = x.permute(0, 2, 3, 1).reshape(b, h // block, block, w // block, block, c)
         x = x.permute(0, 1, 3, 2, 4, 5).reshape(b, h // block, w // block, block * block * c)

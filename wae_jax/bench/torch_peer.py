@@ -20,7 +20,7 @@ from wae_jax.bench.timing import time_in_passes
 from wae_jax.bench.torch_network import TorchTwin, has_twin, import_torch
 from wae_jax.bench.training import Trainer, example_batch, make_step
 from wae_jax.errors import UserError
-from wae_jax.progress import say
+from wae_jax.runtime.console import say
 
 __all__ = ["PeerRow", "compare", "import_torch", "prepare"]
 

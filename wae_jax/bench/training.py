@@ -11,10 +11,10 @@ import numpy as np
 from wae_jax.bench.macs import count_macs
 from wae_jax.bench.measure import Job, compile_ahead, count_params, random_images
 from wae_jax.bench.networks import Network
-from wae_jax.optim import make_optimizer
-from wae_jax.stages import Stage, trainable_labels
-from wae_jax.state import TrainState, new_state
-from wae_jax.steps import make_train_step
+from wae_jax.checkpoints.state import TrainState, new_state
+from wae_jax.training.optim import make_optimizer
+from wae_jax.training.stages import Stage, trainable_labels
+from wae_jax.training.steps import make_train_step
 
 # However long a run is timed, its weights stay about where they were, and finite.
 STILL = 1e-6

@@ -16,9 +16,9 @@ import cv2
 import numpy as np
 import scipy.special
 
+from wae_jax.config import ColourJitterSettings, DataSettings, RandAugmentSettings
 from wae_jax.data import image_ops, transforms
 from wae_jax.errors import UserError
-from wae_jax.settings import ColourJitterSettings, DataSettings, RandAugmentSettings
 
 _MAX_MAGNITUDE = 30
 _JITTER_ORDERS = tuple(itertools.permutations(range(4)))

@@ -16,11 +16,11 @@ import grain
 import numpy as np
 from absl import flags
 
-from wae_jax import runtime
 from wae_jax.data import augment, batches, order, transforms
 from wae_jax.data.bad import Tally
 from wae_jax.data.base import Source
 from wae_jax.errors import UserError
+from wae_jax.runtime import process
 
 # image uint8 (b, S, S, 3), label int32 (b,), mask float32 (b,): 1 for an example, 0 for padding.
 Batch = dict[str, np.ndarray]
@@ -225,7 +225,7 @@ def _prepare_process() -> None:
     They are half a megabyte and more: given back after each, they cost 200 page faults each.
     """
     cv2.setNumThreads(1)
-    runtime.keep_heap()
+    process.keep_heap()
 
 
 def _usable_cores() -> int:

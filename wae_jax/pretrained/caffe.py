@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from wae_jax.backbones import BLOCKS, PLANS
 from wae_jax.errors import UserError
+from wae_jax.models.backbones import BLOCKS, PLANS
 from wae_jax.pretrained.caffemodel import read_caffemodel
 from wae_jax.pretrained.mapping import (
     Entry,

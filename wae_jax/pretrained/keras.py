@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from wae_jax.backbones import BLOCKS, PLANS
 from wae_jax.errors import UserError
+from wae_jax.models.backbones import BLOCKS, PLANS
 from wae_jax.pretrained.files import KerasFile, read_keras
 from wae_jax.pretrained.mapping import Entry, mean_less_bias
 from wae_jax.pretrained.network import SINGLE_BRANCH, Imported, assemble, with_changes

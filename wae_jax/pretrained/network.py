@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from wae_jax.model import build_model, init_variables, variable_shapes
+from wae_jax.config import model_settings
+from wae_jax.models.classifier import build_model, init_variables, variable_shapes
 from wae_jax.pretrained.mapping import Entry, apply, flatten, unflatten
-from wae_jax.settings import model_settings
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from wae_jax.backbones import BLOCKS, PLANS
 from wae_jax.errors import UserError
+from wae_jax.models.backbones import BLOCKS, PLANS
 from wae_jax.pretrained.files import read_arrays
 from wae_jax.pretrained.mapping import (
     Entry,

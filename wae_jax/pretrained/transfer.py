@@ -7,13 +7,13 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from wae_jax.backbones import VGG, ResNet
+from wae_jax.config import choose
 from wae_jax.errors import UserError
-from wae_jax.model import Classifier
+from wae_jax.models.backbones import VGG, ResNet
+from wae_jax.models.classifier import Classifier
 from wae_jax.pretrained.mapping import flatten, unflatten
 from wae_jax.pretrained.network import Imported, with_changes
 from wae_jax.pretrained.slim import slim
-from wae_jax.settings import choose
 
 # What a pretrained trunk was trained with: a config that differs takes it over.
 ADOPTED = ("input.channel_order", "input.mean", "input.std", "backbone.norm_epsilon",

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
-from wae_jax.cli import say
 from wae_jax.data import lookup
 from wae_jax.data.prepare import examples, shards, workspace
 from wae_jax.errors import UserError
+from wae_jax.runtime.console import say
 
 VERSION = "1.0.0"
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")

@@ -16,11 +16,11 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.datasets.imagenet2012 import imagenet2012_dataset_builder as tfds_imagenet
 
-from wae_jax.cli import say
 from wae_jax.data import lookup
 from wae_jax.data.decode import DecodeError
 from wae_jax.data.prepare import examples, shards, tars, tfds_fixes, workspace
 from wae_jax.errors import UserError
+from wae_jax.runtime.console import say
 
 NAME = "imagenet2012"
 # Photos in ILSVRC2012.

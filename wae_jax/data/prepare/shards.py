@@ -11,9 +11,9 @@ from pathlib import Path
 
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
-from wae_jax.cli import duration, say
 from wae_jax.data.prepare import workspace
 from wae_jax.errors import UserError
+from wae_jax.runtime.console import duration, say
 
 # TFDS's own choice: each record can be read alone.
 _WRITER_OPTIONS = "group_size:1"

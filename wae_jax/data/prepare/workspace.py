@@ -8,8 +8,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from wae_jax.cli import say
 from wae_jax.errors import UserError
+from wae_jax.runtime.console import say
 
 # Files with this prefix are being written; without it, a file in the result is complete.
 PARTIAL = ".partial-"

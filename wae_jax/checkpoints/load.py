@@ -1,0 +1,28 @@
+"""From a checkpoint to the model that it holds."""
+
+from wae_jax.checkpoints import store
+from wae_jax.config import model_settings
+from wae_jax.models.classifier import build_model, variable_shapes
+
+
+def load(path: str):
+    """A trained classifier: ``(model, variables)``.
+
+    path: a training workdir or one of its checkpoint steps. The model is rebuilt from the config
+    kept in the checkpoint; ``model.apply(variables, images)`` takes RGB 0..255 (B, H, W, 3) and
+    returns :class:`wae_jax.models.outputs.Outputs`.
+
+    Raises:
+        UserError: no usable checkpoint there, or a user's own backbone that cannot be imported.
+    """
+    return load_step(store.find(path))[:2]
+
+
+def load_step(folder):
+    """``(model, variables, meta)`` of a verified step directory."""
+    meta = store.read_meta(folder)
+    image_size = meta["config"]["data"]["image_size"]
+    model = build_model(model_settings(meta["config"]), num_classes=meta["num_classes"],
+                        image_size=image_size)
+    shapes = variable_shapes(model, image_size)
+    return model, store.restore_evaluated(folder, shapes), meta

@@ -1,0 +1,111 @@
+"""Classes of image files."""
+
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from wae_jax import data
+from wae_jax.checkpoints import store
+from wae_jax.checkpoints.load import load_step
+from wae_jax.config import settings_from_config
+from wae_jax.errors import UserError
+
+BATCH_SIZE = 16
+# What a folder is searched for; a file named on the command line may have any name.
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """The likeliest classes of one image, (number, name, probability), likeliest first.
+
+    The name is empty where the checkpoint has none.
+    """
+
+    file: str
+    classes: tuple[tuple[int, str, float], ...]
+
+    def as_text(self) -> str:
+        """The file and a line per class."""
+        lines = (f"  {100 * probability:5.1f} %  {number:4d}  {name}".rstrip()
+                 for number, name, probability in self.classes)
+        return "\n".join([self.file, *lines])
+
+    def as_json(self) -> str:
+        """One JSON object on one line."""
+        keys = ("class", "name", "probability")
+        return json.dumps({"file": self.file, "classes": [
+            dict(zip(keys, (number, name or None, round(probability, 6)), strict=True))
+            for number, name, probability in self.classes]})
+
+
+def find_images(paths: Sequence[str]) -> list[Path]:
+    """The files themselves, and the image files in folders (at any depth), sorted.
+
+    Raises:
+        UserError: a path that does not exist, or a folder without images.
+    """
+    found = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+            if not inside:
+                raise UserError(f"no image files in {path} (they end in {', '.join(SUFFIXES)})")
+            found += inside
+        elif path.exists():
+            found.append(path)
+        else:
+            raise UserError(f"no such file: {path}")
+    return found
+
+
+def predict_files(checkpoint: str, paths: Sequence[str], *, top: int = 5) -> Iterator[Prediction]:
+    """The ``top`` classes of every image, as the network sees them in evaluation.
+
+    Raises:
+        UserError: no usable checkpoint, no such file; at the end, files that are no images.
+    """
+    if top < 1:
+        raise UserError(f"--top is {top}; it must be at least 1")
+    files = find_images(paths)
+    model, variables, meta = load_step(store.find(checkpoint))
+    settings = settings_from_config(meta["config"]).data
+    model, variables = model.for_inference(variables)
+
+    @jax.jit
+    def probabilities(variables, images):
+        return jax.nn.softmax(model.apply(variables, images, train=False).scores)
+
+    names = meta["class_names"] or [""] * meta["num_classes"]
+    bad = []
+    size = settings.image_size
+    resize = data.make_transform("imagenet", size, train=False)
+    batch_size = min(BATCH_SIZE, len(files))
+    for start in range(0, len(files), batch_size):
+        good, images = [], np.zeros((batch_size, size, size, 3), np.uint8)
+        for file in files[start:start + batch_size]:
+            try:
+                image = data.decode(file.read_bytes())
+            except data.DecodeError:
+                bad.append(f"{file} (no image, or damaged)")
+                continue
+            except OSError as error:
+                bad.append(f"{file} ({error.strerror})")
+                continue
+            # Small images of the right size are evaluated uncropped.
+            as_is = settings.augmentation == "small" and image.shape == (size, size, 3)
+            images[len(good)] = image if as_is else resize([image], np.zeros((1, 0)))[0]
+            good.append(file)
+        rows = np.asarray(probabilities(variables, jnp.asarray(images)))
+        for file, row in zip(good, rows, strict=False):
+            best = np.argsort(-row, stable=True)[:top]
+            yield Prediction(str(file), tuple((int(i), names[i], float(row[i])) for i in best))
+    if bad:
+        more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
+        raise UserError(f"{len(bad)} of {len(files)} files cannot be read: "
+                        f"{'; '.join(bad[:3])}{more}")

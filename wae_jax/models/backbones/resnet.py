@@ -1,0 +1,115 @@
+"""ResNet trunks (He et al. 2016)."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from wae_jax.models.layers import BATCH_NORM_EPSILON, BatchNorm, Conv
+
+BLOCKS = {
+    "resnet18": ("basic", (2, 2, 2, 2)),
+    "resnet34": ("basic", (3, 4, 6, 3)),
+    "resnet50": ("bottleneck", (3, 4, 6, 3)),
+    "resnet101": ("bottleneck", (3, 4, 23, 3)),
+    "resnet152": ("bottleneck", (3, 8, 36, 3)),
+}
+
+
+class Block(nn.Module):
+    """A residual block: two 3x3 convs ("basic"), or 1x1, 3x3, 1x1 with 4x expansion ("bottleneck").
+
+    The shortcut is a strided 1x1 conv where the shape changes, else the identity. The last norm
+    starts at scale 0, so that a new block starts as its shortcut (Goyal et al. 2017).
+    """
+
+    kind: str
+    filters: int
+    stride: int
+    stride_on: str  # the bottleneck's conv that has the stride: 3x3 or (first) 1x1
+    folded: bool  # no norms, convs with biases
+    norm_epsilon: float
+    dtype: jnp.dtype
+    axis_name: str | None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        def norm(x, name, **options):
+            if self.folded:
+                return x
+            return BatchNorm(epsilon=self.norm_epsilon, dtype=self.dtype,
+                             axis_name=self.axis_name, name=name, **options)(x, train=train)
+
+        def conv(features, size, stride, name):
+            # Explicit padding: "SAME" would pad a strided conv on one side only.
+            return Conv(features, (size, size), strides=stride, padding=size // 2,
+                        use_bias=self.folded, dtype=self.dtype, name=name,
+                        kernel_init=nn.initializers.he_normal())
+
+        if self.kind == "basic":
+            plan = [(self.filters, 3, self.stride), (self.filters, 3, 1)]
+        else:
+            first, second = (self.stride, 1) if self.stride_on == "1x1" else (1, self.stride)
+            plan = [(self.filters, 1, first), (self.filters, 3, second), (self.filters * 4, 1, 1)]
+        y = x
+        for i, (features, size, stride) in enumerate(plan, start=1):
+            last = i == len(plan)
+            y = conv(features, size, stride, f"conv{i}")(y)
+            y = norm(y, f"norm{i}", zero_scale=last)
+            if not last:
+                y = nn.relu(y)
+        if x.shape != y.shape:
+            x = conv(y.shape[-1], 1, self.stride, "shortcut_conv")(x)
+            x = norm(x, "shortcut_norm")
+        return nn.relu(x + y)
+
+
+def _ceil_padding(side: int) -> int:
+    """Pixels after the last that complete the windows of a 3x3 pool with stride 2."""
+    return 3 - side if side < 3 else (side - 3) % 2
+
+
+class ResNet(nn.Module):
+    """Features (B, h, w, C) of images (B, H, W, 3 or any).
+
+    stem: "imagenet" (7x7 stride 2, 3x3 max-pool stride 2) or "small" (3x3 stride 1, no pool).
+    stem_pool: "pad" (one pixel on each side, sizes round down) or "ceil" (none, they round up).
+    stride_on: which conv of a bottleneck has its stride, "3x3" (torchvision, timm) or "1x1"
+        (He et al., Caffe, Keras).
+    width: factor on every layer's filters.
+    folded: no norms, convs with biases (inference form).
+    Blocks are named ``stage{s}_block{b}``, counted from 1.
+    """
+
+    kind: str
+    blocks: tuple[int, ...]
+    width: float = 1.0
+    stem: str = "imagenet"
+    stem_pool: str = "pad"
+    stride_on: str = "3x3"
+    norm_epsilon: float = BATCH_NORM_EPSILON
+    folded: bool = False
+    dtype: jnp.dtype = jnp.float32
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        base = max(1, round(64 * self.width))
+        size, stride = (7, 2) if self.stem == "imagenet" else (3, 1)
+        x = nn.Conv(base, (size, size), strides=stride, padding=size // 2, use_bias=self.folded,
+                    kernel_init=nn.initializers.he_normal(), dtype=self.dtype, name="stem_conv")(x)
+        if not self.folded:
+            x = BatchNorm(epsilon=self.norm_epsilon, dtype=self.dtype,
+                          axis_name=self.axis_name, name="stem_norm")(x, train=train)
+        x = nn.relu(x)
+        if self.stem == "imagenet":
+            padding = [(1, 1) if self.stem_pool == "pad" else (0, _ceil_padding(side))
+                       for side in x.shape[1:3]]
+            x = nn.max_pool(x, window_shape=(3, 3), strides=(2, 2), padding=padding)
+        for s, count in enumerate(self.blocks):
+            for b in range(count):
+                stride = 2 if s > 0 and b == 0 else 1
+                x = Block(kind=self.kind, filters=base * 2**s, stride=stride,
+                          stride_on=self.stride_on, norm_epsilon=self.norm_epsilon,
+                          folded=self.folded, dtype=self.dtype, axis_name=self.axis_name,
+                          name=f"stage{s + 1}_block{b + 1}")(x, train=train)
+        return x

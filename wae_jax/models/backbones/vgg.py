@@ -1,0 +1,55 @@
+"""VGG trunks (Simonyan and Zisserman 2015): 3x3 convs and 2x2 max-pools, without the FC part."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from wae_jax.errors import UserError
+from wae_jax.models.layers import BATCH_NORM_EPSILON, BatchNorm, Conv, max_pool_2x2
+
+PLANS = {
+    "vgg11": "64 M 128 M 256 256 M 512 512 M 512 512 M",
+    "vgg13": "64 64 M 128 128 M 256 256 M 512 512 M 512 512 M",
+    "vgg16": "64 64 M 128 128 M 256 256 256 M 512 512 512 M 512 512 512 M",
+    "vgg19": "64 64 M 128 128 M 256 256 256 256 M 512 512 512 512 M 512 512 512 512 M",
+}
+
+
+class VGG(nn.Module):
+    """Features (B, h, w, C) of images (B, H, W, 3 or any).
+
+    plan: conv widths and "M" for a pool, separated by blanks. Convs are named ``conv{block}_{i}``.
+    width: factor on every conv's filters.
+    round_up: pools round odd sizes up, as in Caffe and the released network.
+    """
+
+    plan: str
+    width: float = 1.0
+    batch_norm: bool = False
+    round_up: bool = False
+    norm_epsilon: float = BATCH_NORM_EPSILON
+    dtype: jnp.dtype = jnp.float32
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        block, index = 1, 0
+        for item in self.plan.split():
+            if item == "M":
+                x = max_pool_2x2(x, round_up=self.round_up)
+                block, index = block + 1, 0
+                if 0 in x.shape:
+                    raise UserError("the image is too small for this VGG: nothing is left after "
+                                    f"{block - 1} pools")
+                continue
+            index += 1
+            name = f"conv{block}_{index}"
+            x = Conv(max(1, round(int(item) * self.width)), (3, 3), dtype=self.dtype,
+                     kernel_init=nn.initializers.he_normal(), use_bias=not self.batch_norm,
+                     name=name)(x)
+            if self.batch_norm:
+                x = BatchNorm(epsilon=self.norm_epsilon, dtype=self.dtype,
+                              axis_name=self.axis_name, name=name.replace("conv", "norm"))(
+                                  x, train=train)
+            x = nn.relu(x)
+        return x

@@ -1,0 +1,150 @@
+"""One classifier = front end + backbone + light branch + heads."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from wae_jax.config import HeadSettings, ModelSettings, choose
+from wae_jax.errors import UserError
+from wae_jax.inference.fold import for_inference
+from wae_jax.models.backbones import build_backbone, build_light
+from wae_jax.models.frontends import SINGLE, SubImages, build_frontend
+from wae_jax.models.heads import FCHead, PoolHead
+from wae_jax.models.outputs import Outputs
+
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+class Classifier(nn.Module):
+    """An image classifier that reads sub-images.
+
+    Images are RGB in 0..255, uint8 or float, (B, H, W, 3). They are put into ``channel_order``
+    and normalised by ``mean`` and ``std`` (in that order, on the same 0..255 scale) here, so that
+    whoever calls the model need not know its input convention.
+    """
+
+    frontend: nn.Module
+    backbone: nn.Module
+    light: nn.Module | None
+    head_low: nn.Module
+    head_fused: nn.Module | None
+    channel_order: str = "RGB"
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    dtype: jnp.dtype = jnp.float32
+
+    def normalise(self, images: jax.Array) -> jax.Array:
+        """RGB 0..255 (B, H, W, 3) -> the model's units and channel order, in its dtype."""
+        if images.ndim != 4 or images.shape[-1] != 3:
+            raise ValueError(f"images must be (B, H, W, 3), not {images.shape}")
+        if self.channel_order == "BGR":
+            images = images[..., ::-1]
+        scale = 1.0 / jnp.asarray(self.std, jnp.float32)
+        shift = -jnp.asarray(self.mean, jnp.float32) * scale
+        return (images.astype(jnp.float32) * scale + shift).astype(self.dtype)
+
+    def denormalise(self, images: jax.Array) -> jax.Array:
+        """Inverse of :meth:`normalise`: RGB 0..255 in float32, not clipped."""
+        images = images.astype(jnp.float32) * jnp.asarray(self.std) + jnp.asarray(self.mean)
+        return images[..., ::-1] if self.channel_order == "BGR" else images
+
+    def __call__(self, images: jax.Array, *, train: bool = False,
+                 train_frontend: bool | None = None, classify: bool = True,
+                 reconstruct: bool = False) -> Outputs:
+        """Runs the parts asked for.
+
+        train: batch norms use and update batch statistics, dropout is active.
+        train_frontend: the same for the front end alone; None means as ``train``.
+        classify: compute scores. reconstruct: run the decoder, where the front end has one.
+        """
+        train_frontend = train if train_frontend is None else train_frontend
+        images = self.normalise(images)
+        sub_images = self.frontend.analyze(images, train=train_frontend)
+        outputs = Outputs(images=images, sub_images=sub_images)
+        inputs = self.frontend.prepare(sub_images, train=train_frontend)
+        if classify:
+            outputs = self._classify(inputs, outputs, train=train)
+        if reconstruct and self.frontend.can_synthesize:
+            outputs = outputs.replace(
+                reconstruction=self.frontend.synthesize(sub_images, images.shape[1:3]))
+        return outputs
+
+    @nn.nowrap
+    def for_inference(self, variables, batch_shape: tuple[int, ...] | None = None):
+        """``(model, variables)`` of the inference form, see :mod:`wae_jax.inference.fold`."""
+        return for_inference(self, variables, batch_shape)
+
+    @nn.nowrap
+    def _classify(self, inputs: SubImages, outputs: Outputs, *, train: bool) -> Outputs:
+        low = self.backbone(inputs.low, train=train)
+        low_scores = self.head_low([low], train=train)
+        if inputs.high is None:
+            return outputs.replace(scores=low_scores, low_scores=low_scores)
+        high = self.light(inputs.high, train=train)
+        fused_scores = self.head_fused([low, high], train=train)
+        return outputs.replace(scores=low_scores + fused_scores, low_scores=low_scores,
+                               fused_scores=fused_scores)
+
+
+def _head(settings: HeadSettings, hidden: tuple[int, ...], num_classes: int, dtype, axis_name):
+    shared = {"num_classes": num_classes, "dropout": settings.dropout, "dtype": dtype,
+              "axis_name": axis_name}
+    kind = choose("model.head.kind", settings.kind, ("fc", "pool"))
+    return FCHead(hidden=hidden, **shared) if kind == "fc" else PoolHead(**shared)
+
+
+def build_model(settings: ModelSettings, *, num_classes: int, image_size: int,
+                axis_name: str | None = None) -> Classifier:
+    """The classifier that ``settings`` describe, checked against the image size.
+
+    axis_name: the device axis, only for training under ``jax.pmap``.
+
+    Raises:
+        UserError: an unknown name or option, or an image size that the network cannot take.
+    """
+    if image_size < 1:
+        raise UserError(f"config.data.image_size is {image_size}; it must be a positive number")
+    dtype = choose("model.dtype", settings.dtype, DTYPES)
+    choose("model.input.channel_order", settings.input.channel_order, ("RGB", "BGR"))
+    shared = {"dtype": dtype, "axis_name": axis_name}
+    head = settings.head
+    frontend = build_frontend(settings.frontend, **shared)
+    backbone = build_backbone(settings.backbone, **shared)
+    if settings.frontend.name in SINGLE:
+        light = head_fused = None
+        head_low = _head(head, head.hidden_single, num_classes, **shared)
+    else:
+        light = build_light(settings.light, settings.backbone, **shared)
+        head_low = _head(head, head.hidden_low, num_classes, **shared)
+        head_fused = _head(head, head.hidden_fused, num_classes, **shared)
+    model = Classifier(
+        frontend=frontend, backbone=backbone, light=light, head_low=head_low,
+        head_fused=head_fused, channel_order=settings.input.channel_order,
+        mean=settings.input.mean, std=settings.input.std, dtype=dtype)
+    check_image_size(model, image_size)
+    return model
+
+
+def variable_shapes(model: Classifier, image_size: int):
+    """Shapes of all variables, the decoder's included, without computing anything."""
+    images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.uint8)
+    return jax.eval_shape(lambda x: init_variables(model, x, seed=0), images)
+
+
+def init_variables(model: Classifier, images: jax.Array, *, seed: int):
+    """Fresh variables ``{"params": ..., "batch_stats": ...}`` from a seed and example images."""
+    variables = model.init(jax.random.key(seed), images, train=False, reconstruct=True)
+    return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
+
+
+def check_image_size(model: Classifier, image_size: int) -> None:
+    """Raises UserError where the network cannot take images of this size."""
+    try:
+        shapes = variable_shapes(model, image_size)
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"the network cannot take images of {image_size} x {image_size}: "
+                        f"{reason}") from error
+    if any(0 in leaf.shape for leaf in jax.tree.leaves(shapes)):
+        raise UserError(f"the network cannot take images of {image_size} x {image_size}: nothing "
+                        "is left of them before the head; take a larger config.data.image_size")

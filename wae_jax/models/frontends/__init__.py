@@ -1,0 +1,72 @@
+"""Front ends by name: image -> sub-images."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from wae_jax.config import FrontendSettings, choose
+from wae_jax.errors import UserError
+from wae_jax.models.frontends.base import Frontend, SubImages
+from wae_jax.models.frontends.fixed import Downsample, Identity, Wavelet
+from wae_jax.models.frontends.folded import FoldedEncoder
+from wae_jax.models.frontends.wae import (
+    ACTIVATIONS,
+    WAE,
+    PaperDecoder,
+    PaperEncoder,
+    PolyphaseDecoder,
+    PolyphaseEncoder,
+)
+
+__all__ = ["FRONTENDS", "SINGLE", "WAE", "FoldedEncoder", "Frontend", "SubImages", "build_frontend"]
+
+
+def _identity(settings, dtype, axis_name):
+    return Identity()
+
+
+def _downsample(settings, dtype, axis_name):
+    return Downsample(levels=settings.levels)
+
+
+def _wavelet(settings, dtype, axis_name):
+    choose("model.frontend.wavelet", settings.wavelet, ("cdf97", "haar"))
+    return Wavelet(kind=settings.wavelet, levels=settings.levels)
+
+
+def _wae(settings: FrontendSettings, dtype, axis_name):
+    shared = {"channels": settings.channels, "levels": settings.levels, "dtype": dtype}
+    choose("model.frontend.activation", settings.activation, ACTIVATIONS)
+    choose("model.frontend.decoder_activation", settings.decoder_activation, ACTIVATIONS)
+    choose("model.frontend.padding", settings.padding, ("zero", "reflect"))
+    encoder_class = choose("model.frontend.encoder", settings.encoder,
+                           {"paper": PaperEncoder, "polyphase": PolyphaseEncoder})
+    decoder_class = choose("model.frontend.decoder", settings.decoder,
+                           {"paper": PaperDecoder, "polyphase": PolyphaseDecoder})
+    padding = {"padding": settings.padding} if encoder_class is PaperEncoder else {}
+    encoder = encoder_class(depth=settings.depth, activation=settings.activation, **padding,
+                            **shared)
+
+    def decoder():
+        return decoder_class(channels=settings.decoder_channels, levels=settings.levels,
+                             activation=settings.decoder_activation, dtype=dtype)
+
+    return WAE(encoder=encoder, decoder_low=decoder(), decoder_high=decoder(),
+               normalise=settings.normalise, axis_name=axis_name)
+
+
+FRONTENDS = {"identity": _identity, "downsample": _downsample, "wavelet": _wavelet, "wae": _wae}
+# Those with one sub-image, and so without a light branch.
+SINGLE = ("identity", "downsample")
+
+
+def build_frontend(settings: FrontendSettings, *, dtype=jnp.float32,
+                   axis_name: str | None = None) -> nn.Module:
+    """The front end that ``settings`` describe.
+
+    Raises:
+        UserError: an unknown name or option.
+    """
+    factory = choose("model.frontend.name", settings.name, FRONTENDS)
+    if settings.levels not in (1, 2):
+        raise UserError(f"config.model.frontend.levels is {settings.levels}; it must be 1 or 2")
+    return factory(settings, dtype, axis_name)

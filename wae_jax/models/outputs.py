@@ -1,0 +1,25 @@
+"""What a classifier returns."""
+
+import flax.struct
+import jax
+
+from wae_jax.models.frontends.base import SubImages
+
+
+@flax.struct.dataclass
+class Outputs:
+    """What a classifier returns; parts that do not exist or were not asked for are None.
+
+    scores: (B, num_classes) float32, the sum of the two below.
+    low_scores: from the low branch alone (s_L).
+    fused_scores: from both branches' features (s_C).
+    sub_images: the front end's sub-images before normalisation.
+    images: the normalised input (B, H, W, 3), and reconstruction: the decoder's, in its units.
+    """
+
+    scores: jax.Array | None = None
+    low_scores: jax.Array | None = None
+    fused_scores: jax.Array | None = None
+    sub_images: SubImages | None = None
+    images: jax.Array | None = None
+    reconstruction: jax.Array | None = None

@@ -1,0 +1,142 @@
+"""Imported networks as checkpoints, and as the start of a training."""
+
+import dataclasses
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from wae_jax.checkpoints import store
+from wae_jax.checkpoints.load import load_step
+from wae_jax.checkpoints.state import new_state
+from wae_jax.config import init_settings, settings_from_config
+from wae_jax.errors import UserError
+from wae_jax.models.frontends import SINGLE
+from wae_jax.pretrained import Imported, import_network
+from wae_jax.pretrained.transfer import adopt, with_unit_variance
+
+STAGE = "imported"
+
+
+def check_out(out: str) -> Path:
+    """The folder that a new checkpoint may be written to.
+
+    Raises:
+        UserError: there is something already, or its parent folder does not exist.
+    """
+    path = Path(out)
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise UserError(f"{out} exists already; name a new folder with --out")
+    if not path.absolute().parent.is_dir():
+        raise UserError(f"cannot write {out}: its parent folder does not exist")
+    return path
+
+
+def read_labels(file: str) -> tuple[str, ...]:
+    """Class names in the order of their numbers.
+
+    file: a name per line, or JSON: a list of names, or an object of number -> name or (as in
+        Keras) number -> [WordNet id, name].
+
+    Raises:
+        UserError: another kind of file, or numbers with gaps.
+    """
+    try:
+        text = Path(file).read_text()
+        if not file.endswith(".json"):
+            return tuple(line.strip() for line in text.splitlines() if line.strip())
+        names = json.loads(text)
+        if isinstance(names, dict):
+            names = [names[str(i)] for i in range(len(names))]
+        return tuple(str(name[-1] if isinstance(name, list) else name) for name in names)
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise UserError(f"{file} has no class names: {type(error).__name__}: {error}") from error
+
+
+def write_checkpoint(imported: Imported, config: Mapping[str, Any], out: str) -> Path:
+    """Writes an imported network as a checkpoint like those of training; returns its folder.
+
+    config: a whole config as a plain dict; its ``model`` and ``data.image_size`` become the
+        network's own.
+    out: a folder that does not exist yet, or is empty; it appears whole or not at all.
+
+    Raises:
+        UserError: there is something at ``out``, or it cannot be written.
+    """
+    path = check_out(out)
+    config = {**config, "model": imported.model_config,
+              "data": {**config["data"], "image_size": imported.image_size}}
+    settings_from_config(config)
+    variables = jax.tree.map(jnp.asarray, imported.variables)
+    meta = {"config": config, "stage": STAGE, "data": None, "train_seconds": 0.0, "ema": False,
+            "num_classes": imported.num_classes, "class_names": list(imported.class_names),
+            "origin": imported.origin}
+    try:
+        with tempfile.TemporaryDirectory(dir=path.absolute().parent, prefix=".import-") as folder:
+            whole = Path(folder) / "checkpoint"
+            store.save(whole, new_state(variables, ema=False), meta, keep=1)
+            if path.exists():
+                path.rmdir()
+            shutil.move(whole, path)
+    except OSError as error:
+        raise UserError(f"cannot write {out}: {error.strerror or error}") from error
+    return path
+
+
+def adopt_pretrained(config: dict[str, Any]) -> tuple[dict[str, Any], Imported | None]:
+    """Opens what ``config["init"]`` names; the config with that network's input convention.
+
+    Without ``init.pretrained`` the config comes back as it is, and None.
+
+    Raises:
+        UserError: no such file or checkpoint, or one of another network than the config's.
+    """
+    init = init_settings(config)
+    if not init.pretrained:
+        return config, None
+    if config["restore"]:
+        raise UserError("config.restore and config.init.pretrained exclude each other")
+    if init.source:
+        backbone = config["model"]["backbone"]
+        batch_norm = backbone["batch_norm"] and backbone["name"].startswith("vgg")
+        imported = import_network(init.source, backbone["name"] + "_bn" * batch_norm,
+                                  init.pretrained, config["model"])
+    elif Path(init.pretrained).is_file():
+        raise UserError(f"{init.pretrained} is a file: say whose with config.init.source")
+    else:
+        imported = _from_checkpoint(init.pretrained)
+    imported = with_unit_variance(imported)
+    model, lines = adopt(config["model"], imported)
+    imported = dataclasses.replace(imported, report=(*imported.report, *lines))
+    return {**config, "model": model}, imported
+
+
+def _from_checkpoint(path: str) -> Imported:
+    folder = store.find(path)
+    _, variables, meta = load_step(folder)
+    config = meta["config"]
+    if config["model"]["frontend"]["name"] not in SINGLE:
+        raise UserError(f"config.init.pretrained needs a network with one branch, and {path} has "
+                        "two; to start from all its weights use config.restore")
+    origin = {"origin": "network", **meta}["origin"]  # only imported ones have their own
+    return Imported(
+        origin=f"{origin} in {path}", model_config=config["model"],
+        variables=jax.device_get(variables), num_classes=meta["num_classes"],
+        image_size=config["data"]["image_size"], class_names=tuple(meta["class_names"]))
+
+
+def with_labels(imported: Imported, labels: Sequence[str]) -> Imported:
+    """The same network with these class names; none keep its own.
+
+    Raises:
+        UserError: another number of names than classes.
+    """
+    if labels and len(labels) != imported.num_classes:
+        raise UserError(f"there are {len(labels)} labels, and the network has "
+                        f"{imported.num_classes} classes")
+    return dataclasses.replace(imported, class_names=tuple(labels) or imported.class_names)

@@ -1,0 +1,108 @@
+"""Running a pure step on one device or many: a mesh under ``jax.jit``, or ``jax.pmap``.
+
+Both give the same result (a test holds them to it). ``jit`` is the default; ``pmap`` replicates the
+state with a leading device axis, and needs a model made with ``axis_name=AXIS``.
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from wae_jax.config import ParallelSettings, choose
+from wae_jax.errors import UserError
+
+AXIS = "data"
+
+
+def start(settings: ParallelSettings) -> None:
+    """Joins the other processes of a multi-process run, if one is configured. Call once, first."""
+    if settings.coordinator:
+        jax.distributed.initialize(settings.coordinator, settings.num_processes,
+                                   settings.process_id)
+
+
+class Parallel:
+    """Where steps run: puts state and batches on the devices and compiles steps for them."""
+
+    def __init__(self, settings: ParallelSettings):
+        self.mode = choose("parallel.mode", settings.mode, ("jit", "pmap"))
+        devices = jax.devices()
+        if settings.devices > len(devices):
+            raise UserError(f"config.parallel.devices is {settings.devices}, but jax sees "
+                            f"{len(devices)}: {devices[0].platform}")
+        if settings.devices and jax.process_count() > 1:
+            raise UserError("config.parallel.devices must be 0 (all) in a multi-process run")
+        self.devices = devices[: settings.devices or len(devices)]
+        self.mesh = Mesh(np.array(self.devices), (AXIS,))
+        self.replicated = NamedSharding(self.mesh, PartitionSpec())
+        self.batch_sharding = NamedSharding(self.mesh, PartitionSpec(AXIS))
+
+    @property
+    def axis_name(self) -> str | None:
+        """The axis name that the training model must be made with."""
+        return AXIS if self.mode == "pmap" else None
+
+    def check_batch_size(self, key: str, batch_size: int) -> None:
+        """Raises UserError where ``batch_size`` does not divide over the devices."""
+        if batch_size % len(self.devices):
+            raise UserError(f"{key} is {batch_size}; it must be a multiple of the "
+                            f"{len(self.devices)} devices")
+
+    def compile_train_step(self, step: Callable, constants=None) -> Callable:
+        """``step(state, batch, constants, *, axis_name)`` -> compiled ``step(state, batch)``.
+
+        constants: arrays that every step reads (a teacher's variables); put on all devices once,
+            and arguments of the program, not part of its code. The state passed in is donated.
+        """
+        if self.mode == "pmap":
+            compiled = jax.pmap(functools.partial(step, axis_name=AXIS), axis_name=AXIS,
+                                devices=self.devices, donate_argnums=0)
+        else:
+            compiled = jax.jit(
+                step, in_shardings=(self.replicated, self.batch_sharding, self.replicated),
+                out_shardings=self.replicated, donate_argnums=0)
+        if constants is not None:
+            constants = self.put_state(constants)
+        return lambda state, batch: compiled(state, batch, constants)
+
+    def compile_eval_step(self, step: Callable) -> Callable:
+        """``step(variables, batch) -> sums``, compiled for :meth:`put_eval_batch`'s batches."""
+        return jax.jit(step, in_shardings=(self.replicated, self.batch_sharding),
+                       out_shardings=self.replicated)
+
+    def put_state(self, state):
+        """A host or single-device state -> on all devices, as the train step takes it."""
+        # Through numpy: device_put may alias its source, and the step donates what it gets.
+        state = jax.tree.map(np.array, state)
+        if self.mode == "pmap":
+            count = len([d for d in self.devices if d.process_index == jax.process_index()])
+            state = jax.tree.map(lambda x: np.broadcast_to(x, (count, *x.shape)), state)
+            return jax.pmap(lambda x: x, devices=self.devices)(state)
+        return jax.device_put(state, self.replicated)
+
+    def get_state(self, state):
+        """The train step's state -> one replicated copy on the mesh (checkpoints, evaluation)."""
+        if self.mode == "pmap":
+            state = jax.tree.map(lambda x: np.asarray(x.addressable_shards[0].data)[0], state)
+            return jax.device_put(state, self.replicated)
+        return state
+
+    def put_train_batch(self, batch: dict[str, np.ndarray]):
+        """This process's part of a global batch -> device arrays for the train step."""
+        if self.mode == "pmap":
+            count = len([d for d in self.devices if d.process_index == jax.process_index()])
+            return jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), batch)
+        return self.put_eval_batch(batch)
+
+    def put_eval_batch(self, batch: dict[str, np.ndarray]):
+        """This process's part of a global batch -> one array sharded over the mesh."""
+        return jax.tree.map(
+            lambda x: jax.make_array_from_process_local_data(self.batch_sharding, x), batch)
+
+    @staticmethod
+    def local_value(x: jax.Array) -> np.ndarray:
+        """A replicated metric on the host; waits for it."""
+        return np.asarray(x.addressable_shards[0].data)

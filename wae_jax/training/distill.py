@@ -1,0 +1,76 @@
+"""The trained network that another one learns from (Hinton, Vinyals and Dean, 2015)."""
+
+import dataclasses
+import math
+from typing import Any
+
+from wae_jax.checkpoints import store
+from wae_jax.checkpoints.load import load_step
+from wae_jax.config import DistillSettings, Settings
+from wae_jax.data import SourceInfo
+from wae_jax.errors import UserError
+from wae_jax.models.classifier import Classifier
+
+
+@dataclasses.dataclass(frozen=True)
+class Teacher:
+    """A trained classifier in its inference form.
+
+    path: where its checkpoint is. identity: step and hash of that checkpoint, which a run that
+    goes on must find again.
+    """
+
+    model: Classifier
+    variables: Any
+    path: str
+    identity: dict[str, str]
+
+
+def load_teacher(settings: Settings, info: SourceInfo) -> Teacher | None:
+    """The teacher that ``settings.distill`` names, checked against the student's data; or None.
+
+    Raises:
+        UserError: temperature or weight out of range, no stage that would use the teacher, no
+            usable checkpoint, or one of other classes or for images of another size.
+    """
+    distill = settings.distill
+    _check_settings(distill)
+    if not distill.teacher:
+        return None
+    if not any(stage.classification for stage in settings.stages):
+        raise UserError("config.distill.teacher is set, but no stage of config.run_stages has a "
+                        "classification loss")
+    folder = store.find(distill.teacher)
+    model, variables, meta = load_step(folder)
+    where = f"the teacher {folder}"
+    if meta["num_classes"] != info.num_classes:
+        raise UserError(f"{where} knows {meta['num_classes']} classes, and {info.name} has "
+                        f"{info.num_classes}")
+    # Names given to imported weights are in words, where a data set may have WordNet ids.
+    names = () if "origin" in meta else meta["class_names"]
+    for number, (its, ours) in enumerate(zip(names, info.class_names or (), strict=False)):
+        if its != ours:
+            raise UserError(f"{where} was trained on other classes: class {number} is {its!r} "
+                            f"there and {ours!r} in {info.name}")
+    size = meta["config"]["data"]["image_size"]
+    if size != settings.data.image_size:
+        raise UserError(f"{where} reads images of {size} x {size}, and config.data.image_size is "
+                        f"{settings.data.image_size}; both must see the same images")
+    model, variables = model.for_inference(variables)
+    return Teacher(model, variables, str(folder),
+                   {"step": folder.name, "sha256": store.fingerprint(folder)})
+
+
+def check_same_teacher(kept: dict[str, str] | None, teacher: Teacher | None) -> None:
+    """Raises UserError where a run that goes on had another teacher until now."""
+    if teacher is not None and kept != teacher.identity:
+        raise UserError(f"this run was taught by the checkpoint of step {kept['step']} until now, "
+                        f"and the newest of config.distill.teacher is {teacher.path}, which is "
+                        "another one; give back the old one, or start in another --workdir")
+
+
+def _check_settings(distill: DistillSettings) -> None:
+    if not (math.isfinite(distill.temperature) and distill.temperature > 0):
+        raise UserError(f"config.distill.temperature is {distill.temperature}; it must be above 0")
+    if not 0 <= distill.weight <= 1:
+        raise UserError(f"config.distill.weight is {distill.weight}; it must be between 0 and 1")

@@ -1,0 +1,86 @@
+"""The training stages (paper, section "Training") as data, and where each begins and ends."""
+
+import dataclasses
+import math
+import re
+from collections.abc import Sequence
+
+import jax
+
+from wae_jax.config import StageSettings
+from wae_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One stage of a run, in global steps.
+
+    index: its place in the run; first_step and last_step: it covers steps first_step <= s <
+    last_step; steps_per_epoch may be fractional.
+    """
+
+    settings: StageSettings
+    index: int
+    first_step: int
+    last_step: int
+    steps_per_epoch: float
+
+    @property
+    def name(self) -> str:
+        return self.settings.name
+
+    @property
+    def steps(self) -> int:
+        return self.last_step - self.first_step
+
+
+def plan_stages(stages: Sequence[StageSettings], num_examples: int) -> tuple[Stage, ...]:
+    """Lays the stages one after the other.
+
+    A stage's length is ``epochs`` over ``num_examples``, or ``steps`` where that is above 0.
+
+    Raises:
+        UserError: a stage without steps, or a batch size below 1.
+    """
+    plan, start = [], 0
+    for index, settings in enumerate(stages):
+        where = f"config.stages.{settings.name}"
+        if settings.batch_size < 1:
+            raise UserError(f"{where}.batch_size is {settings.batch_size}; it must be at least 1")
+        if not (settings.classification or settings.transform):
+            raise UserError(f"{where} has neither a classification nor a transform loss")
+        steps_per_epoch = num_examples / settings.batch_size
+        steps = settings.steps or math.ceil(settings.epochs * steps_per_epoch)
+        if steps < 1:
+            raise UserError(f"{where} has no steps: set {where}.epochs or leave the stage out of "
+                            "config.run_stages")
+        plan.append(Stage(settings, index, start, start + steps, steps_per_epoch))
+        start += steps
+    return tuple(plan)
+
+
+def parameter_paths(params) -> list[str]:
+    """'part/module/.../kernel' of every parameter, in tree order."""
+    paths, _ = jax.tree.flatten_with_path(params)
+    return ["/".join(key.key for key in path) for path, _ in paths]
+
+
+def trainable_labels(params, pattern: str):
+    """A tree like ``params`` of "train" and "freeze".
+
+    A parameter trains where ``pattern`` (a regular expression) matches its path from the start.
+
+    Raises:
+        UserError: the pattern is no regular expression, or matches nothing.
+    """
+    try:
+        matcher = re.compile(pattern)
+    except re.error as error:
+        raise UserError(f"a stage's 'trains' is not a regular expression: {pattern!r}: "
+                        f"{error}") from error
+    labels = ["train" if matcher.match(path) else "freeze" for path in parameter_paths(params)]
+    if "train" not in labels:
+        parts = ", ".join(sorted({path.split("/")[0] for path in parameter_paths(params)}))
+        raise UserError(f"a stage's 'trains' pattern {pattern!r} matches no parameter; the "
+                        f"network's parts are: {parts}")
+    return jax.tree.unflatten(jax.tree.structure(params), labels)
