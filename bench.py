@@ -19,8 +19,9 @@ from wae_jax.runtime import process
 PICTURES = (".png", ".pdf", ".svg")
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, as configs/vgg16.py.")
-_METHODS = flags.DEFINE_list("methods", ["full", "lowres", "wae", "wae-fast"],
-                             "Methods to compare, see configs/common.py.")
+_METHODS = flags.DEFINE_list(
+    "methods", ["full", "lowres", "wae", "wae-fast"], "Methods to compare, see configs/common.py."
+)
 _BATCH_SIZES = flags.DEFINE_list("batch_sizes", ["1", "8"], "Images per call.")
 _DTYPES = flags.DEFINE_list("dtypes", ["float32"], "Of the computation: float32, bfloat16.")
 _SECONDS = flags.DEFINE_float("seconds", 20.0, "Timing per batch size and dtype, all methods.")
@@ -42,11 +43,15 @@ def _configs() -> dict[str, dict]:
     from configs.common import set_method
 
     if _CONFIG.value.model.frontend.name != "wae":
-        raise UserError("give --config without a variant (its front end must be wae); --methods "
-                        "makes the others from it")
+        raise UserError(
+            "give --config without a variant (its front end must be wae); --methods "
+            "makes the others from it"
+        )
     try:
-        return {method: set_method(_CONFIG.value.copy_and_resolve_references(), method).to_dict()
-                for method in _METHODS.value}
+        return {
+            method: set_method(_CONFIG.value.copy_and_resolve_references(), method).to_dict()
+            for method in _METHODS.value
+        }
     except ValueError as error:
         raise UserError(f"--methods: {error}") from error
 
@@ -61,10 +66,17 @@ def _options() -> dict:
     if any(len(pair) != 2 for pair in pairs):
         raise UserError("--checkpoints takes METHOD=PATH, separated by commas")
     return {
-        "batch_sizes": batch_sizes, "dtypes": tuple(_DTYPES.value), "seconds": _SECONDS.value,
-        "device": _DEVICES.value or "", "checkpoints": dict(pairs),
-        "num_classes": _NUM_CLASSES.value, "end_to_end": _END_TO_END.value,
-        "breakdown": _BREAKDOWN.value, "train_step": _TRAIN_STEP.value, "peer": _PEER.value or ""}
+        "batch_sizes": batch_sizes,
+        "dtypes": tuple(_DTYPES.value),
+        "seconds": _SECONDS.value,
+        "device": _DEVICES.value or "",
+        "checkpoints": dict(pairs),
+        "num_classes": _NUM_CLASSES.value,
+        "end_to_end": _END_TO_END.value,
+        "breakdown": _BREAKDOWN.value,
+        "train_step": _TRAIN_STEP.value,
+        "peer": _PEER.value or "",
+    }
 
 
 def main() -> None:

@@ -109,14 +109,23 @@ def get_config() -> ml_collections.ConfigDict:
     config.stages = ml_collections.ConfigDict()
     # Settings of the three stages: second-hand, from public re-implementations of the paper.
     config.stages.autoencoder = _stage(
-        trains="frontend/", classification=False, batch_size=4, epochs=30.0, optimizer="adam",
-        learning_rate=1e-6, schedule="step", step_epochs=10.0)
+        trains="frontend/",
+        classification=False,
+        batch_size=4,
+        epochs=30.0,
+        optimizer="adam",
+        learning_rate=1e-6,
+        schedule="step",
+        step_epochs=10.0,
+    )
     config.stages.classifier = _stage(
-        trains="(?!frontend/)", transform=False, epochs=30.0, schedule="step")
+        trains="(?!frontend/)", transform=False, epochs=30.0, schedule="step"
+    )
     config.stages.joint = _stage(epochs=10.0, learning_rate=1e-3, schedule="step")
     # Everything on L_c alone: the baselines, wavelets, and "decomposition".
-    config.stages.end_to_end = _stage(transform=False, epochs=70.0, schedule="step",
-                                      step_epochs=20.0)
+    config.stages.end_to_end = _stage(
+        transform=False, epochs=70.0, schedule="step", step_epochs=20.0
+    )
     config.ema_decay = 0.0  # evaluate a running average of the parameters; 0 is off
 
     config.data = data = ml_collections.ConfigDict()

@@ -59,16 +59,41 @@ def make_tiny_config(changes: dict[str, Any] | None = None):
     model.input.update(mean=(125.0, 123.0, 114.0), std=(63.0, 62.0, 67.0))
     model.backbone.update(name="vgg", plan="8 M 8 M", batch_norm=True, width=1.0)
     model.light.width = 0.25
-    model.frontend.update(name="wae", encoder="polyphase", channels=8, depth=1, activation="relu",
-                          normalise=True, decoder="polyphase", decoder_channels=8,
-                          decoder_activation="relu")
+    model.frontend.update(
+        name="wae",
+        encoder="polyphase",
+        channels=8,
+        depth=1,
+        activation="relu",
+        normalise=True,
+        decoder="polyphase",
+        decoder_channels=8,
+        decoder_activation="relu",
+    )
     model.head.update(kind="pool", dropout=0.0)
-    config.losses.update(gamma=0.1, energy_weight=1.0, reduction="mean", label_smoothing=0.1,
-                         auxiliary_low=0.0, auxiliary_fused=0.0)
+    config.losses.update(
+        gamma=0.1,
+        energy_weight=1.0,
+        reduction="mean",
+        label_smoothing=0.1,
+        auxiliary_low=0.0,
+        auxiliary_fused=0.0,
+    )
     for stage in config.stages.values():
-        stage.update(batch_size=16, epochs=1.0, optimizer="sgd", learning_rate=0.01, momentum=0.9,
-                     nesterov=True, weight_decay=5e-4, decay_biases=False, schedule="cosine",
-                     warmup_epochs=0.0, final_fraction=0.0, clip_norm=0.0)
+        stage.update(
+            batch_size=16,
+            epochs=1.0,
+            optimizer="sgd",
+            learning_rate=0.01,
+            momentum=0.9,
+            nesterov=True,
+            weight_decay=5e-4,
+            decay_biases=False,
+            schedule="cosine",
+            warmup_epochs=0.0,
+            final_fraction=0.0,
+            clip_norm=0.0,
+        )
     config.stages.autoencoder.update(optimizer="adam", learning_rate=2e-3)
     config.update_from_flattened_dict(changes or {})
     return config
@@ -76,8 +101,9 @@ def make_tiny_config(changes: dict[str, Any] | None = None):
 
 @functools.cache
 def _variables(model_config: str, image_size: int):
-    settings = settings_from_config(make_tiny_config().to_dict() | {
-        "model": json.loads(model_config)})
+    settings = settings_from_config(
+        make_tiny_config().to_dict() | {"model": json.loads(model_config)}
+    )
     model = build_model(settings.model, num_classes=NUM_CLASSES, image_size=image_size)
     images = jnp.zeros((1, image_size, image_size, 3), jnp.uint8)
     return jax.device_get(jax.jit(lambda x: init_variables(model, x, seed=0))(images))
@@ -105,12 +131,22 @@ class Trainer:
         """The pure step; under pmap with a model that knows the device axis."""
         model = self.model
         if axis_name is not None:
-            model = build_model(self.settings.model, num_classes=NUM_CLASSES,
-                                image_size=self.settings.data.image_size, axis_name=axis_name)
+            model = build_model(
+                self.settings.model,
+                num_classes=NUM_CLASSES,
+                image_size=self.settings.data.image_size,
+                axis_name=axis_name,
+            )
         trains_frontend = "train" in jax.tree.leaves(self.labels.get("frontend", {}))
-        return make_train_step(model, self.stage.settings, self.settings.losses, self.optimizer,
-                               trains_frontend=trains_frontend, seed=7,
-                               ema_decay=self.settings.ema_decay)
+        return make_train_step(
+            model,
+            self.stage.settings,
+            self.settings.losses,
+            self.optimizer,
+            trains_frontend=trains_frontend,
+            seed=7,
+            ema_decay=self.settings.ema_decay,
+        )
 
     @functools.cached_property
     def jit_step(self):
@@ -130,9 +166,11 @@ class Trainer:
         rng = np.random.default_rng(self.data_seed + step)
         slope = np.linspace(0, 120, size)[None, :, None, None] * rng.random((count, 1, size, 3))
         image = slope + rng.integers(0, 136, (count, size, size, 3))
-        return {"image": image.astype(np.uint8),
-                "label": rng.integers(0, NUM_CLASSES, count).astype(np.int32),
-                "mask": np.ones(count, np.float32)}
+        return {
+            "image": image.astype(np.uint8),
+            "label": rng.integers(0, NUM_CLASSES, count).astype(np.int32),
+            "mask": np.ones(count, np.float32),
+        }
 
 
 def _make_trainer(stage: str, changes: dict[str, Any] | None = None) -> Trainer:
@@ -143,9 +181,15 @@ def _make_trainer(stage: str, changes: dict[str, Any] | None = None) -> Trainer:
     plan = plan_stages(settings.stages, EXAMPLES)
     chosen = next(s for s in plan if s.name == stage)
     labels = trainable_labels(variables["params"], chosen.settings.trains)
-    return Trainer(config, settings,
-                   build_model(settings.model, num_classes=NUM_CLASSES, image_size=size),
-                   chosen, labels, make_optimizer(chosen, labels), variables)
+    return Trainer(
+        config,
+        settings,
+        build_model(settings.model, num_classes=NUM_CLASSES, image_size=size),
+        chosen,
+        labels,
+        make_optimizer(chosen, labels),
+        variables,
+    )
 
 
 @pytest.fixture(scope="session")
@@ -183,8 +227,9 @@ def cifar10() -> None:
 def paths_of(tree) -> dict[str, np.ndarray]:
     """{'part/module/kernel': array}."""
     leaves, _ = jax.tree.flatten_with_path(tree)
-    return {"/".join(str(getattr(k, "key", k)) for k in path): np.asarray(leaf)
-            for path, leaf in leaves}
+    return {
+        "/".join(str(getattr(k, "key", k)) for k in path): np.asarray(leaf) for path, leaf in leaves
+    }
 
 
 @pytest.fixture(scope="session")

@@ -21,8 +21,11 @@ def plain(config) -> dict:
 
 
 def dataclasses_of_settings() -> list[type]:
-    return [cls for _, cls in inspect.getmembers(settings_module, inspect.isclass)
-            if dataclasses.is_dataclass(cls) and cls.__module__ == settings_module.__name__]
+    return [
+        cls
+        for _, cls in inspect.getmembers(settings_module, inspect.isclass)
+        if dataclasses.is_dataclass(cls) and cls.__module__ == settings_module.__name__
+    ]
 
 
 def fields_of(cls) -> dict[str, object]:
@@ -56,9 +59,15 @@ def test_settings_have_no_defaults_of_their_own():
 
 def test_values_arrive_as_they_were_set():
     config = common.get_config()
-    config.update_from_flattened_dict({
-        "model.frontend.channels": 5, "model.head.hidden_low": (7, 8),
-        "stages.joint.learning_rate": 3.0, "run_stages": ("joint",), "ema_decay": 0.25})
+    config.update_from_flattened_dict(
+        {
+            "model.frontend.channels": 5,
+            "model.head.hidden_low": (7, 8),
+            "stages.joint.learning_rate": 3.0,
+            "run_stages": ("joint",),
+            "ema_decay": 0.25,
+        }
+    )
     found = settings_from_config(plain(config))
     assert found.model.frontend.channels == 5
     assert found.model.head.hidden_low == (7, 8)
@@ -76,8 +85,9 @@ def test_whole_numbers_become_floats_where_floats_are_due():
     assert value == 3
 
 
-@pytest.mark.parametrize("where", [[], ["model"], ["model", "frontend"], ["stages", "joint"]],
-                         ids=".".join)
+@pytest.mark.parametrize(
+    "where", [[], ["model"], ["model", "frontend"], ["stages", "joint"]], ids=".".join
+)
 def test_a_key_too_many_or_too_few_is_named(where):
     def branch(config):
         for name in where:
@@ -102,8 +112,12 @@ def test_config_is_locked_against_unknown_keys():
         common.get_config().model.frontend.surplus = 1
 
 
-FRONTEND_OF = {"full": "identity", "lowres": "downsample", "wavelet-cdf97": "wavelet",
-               "wavelet-haar": "wavelet"}
+FRONTEND_OF = {
+    "full": "identity",
+    "lowres": "downsample",
+    "wavelet-cdf97": "wavelet",
+    "wavelet-haar": "wavelet",
+}
 CONFIGS = ("quickstart", "vgg16", "resnet50")
 
 
@@ -132,16 +146,26 @@ def test_every_config_file_is_tested(root):
 def trees(root):
     """Parsed modules of the package, by path relative to it."""
     package = root / "wae_jax"
-    return {str(path.relative_to(package)): ast.parse(path.read_text())
-            for path in sorted(package.rglob("*.py"))}
+    return {
+        str(path.relative_to(package)): ast.parse(path.read_text())
+        for path in sorted(package.rglob("*.py"))
+    }
 
 
 def test_every_setting_is_read(trees):
-    read = {node.attr for path, tree in trees.items() if path != "config.py"
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)}
-    unread = {f"{cls.__name__}.{name}" for cls in dataclasses_of_settings()
-              for name in fields_of(cls) if name not in read}
+    read = {
+        node.attr
+        for path, tree in trees.items()
+        if path != "config.py"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
+    }
+    unread = {
+        f"{cls.__name__}.{name}"
+        for cls in dataclasses_of_settings()
+        for name in fields_of(cls)
+        if name not in read
+    }
     assert not unread
 
 
@@ -157,8 +181,12 @@ def hidden_defaults(tree: ast.AST):
         if isinstance(node.func, ast.Attribute) and node.func.attr in ("get", "setdefault"):
             if len(node.args) + len(node.keywords) > 1 and config_like(node.func.value):
                 yield ast.unparse(node)
-        elif (isinstance(node.func, ast.Name) and node.func.id == "getattr"
-              and len(node.args) > 2 and config_like(node.args[0])):
+        elif (
+            isinstance(node.func, ast.Name)
+            and node.func.id == "getattr"
+            and len(node.args) > 2
+            and config_like(node.args[0])
+        ):
             yield ast.unparse(node)
 
 
@@ -169,9 +197,17 @@ def test_defaults_of_config_keys_live_in_common_only(trees):
     assert not re.search(r"\.get\(", ast.unparse(trees["config.py"]))
 
 
-@pytest.mark.parametrize("code, count", [
-    ("config.get('seed', 0)", 1), ("settings.model.get('x', default=1)", 1),
-    ("getattr(config, 'seed', 0)", 1), ("config['stages'].get(name, {})", 1),
-    ("totals.get(name, 0.0)", 0), ("config.get('seed')", 0), ("getattr(settings, key)", 0)])
+@pytest.mark.parametrize(
+    "code, count",
+    [
+        ("config.get('seed', 0)", 1),
+        ("settings.model.get('x', default=1)", 1),
+        ("getattr(config, 'seed', 0)", 1),
+        ("config['stages'].get(name, {})", 1),
+        ("totals.get(name, 0.0)", 0),
+        ("config.get('seed')", 0),
+        ("getattr(settings, key)", 0),
+    ],
+)
 def test_hidden_defaults_are_found(code, count):
     assert len(list(hidden_defaults(ast.parse(code)))) == count

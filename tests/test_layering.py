@@ -27,8 +27,19 @@ FLOORS = (
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 # Not everyone has them, or wants to wait for them.
-OPTIONAL = {"tensorflow", "torch", "torchvision", "timm", "matplotlib", "onnx", "onnxruntime",
-            "jax2onnx", "tensorboardX", "pywt", "flatbuffers"}
+OPTIONAL = {
+    "tensorflow",
+    "torch",
+    "torchvision",
+    "timm",
+    "matplotlib",
+    "onnx",
+    "onnxruntime",
+    "jax2onnx",
+    "tensorboardX",
+    "pywt",
+    "flatbuffers",
+}
 
 
 def modules(root: Path) -> dict[str, Path]:
@@ -59,16 +70,24 @@ def imports(body: list[ast.stmt], *, inner: bool) -> Iterator[str]:
         elif inner or not isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
             for name in ("body", "orelse", "finalbody", "handlers"):
                 parts = getattr(node, name, [])
-                yield from imports([s for part in parts for s in (
-                    part.body if isinstance(part, ast.ExceptHandler) else [part])], inner=inner)
+                yield from imports(
+                    [
+                        s
+                        for part in parts
+                        for s in (part.body if isinstance(part, ast.ExceptHandler) else [part])
+                    ],
+                    inner=inner,
+                )
 
 
 @pytest.fixture(scope="module")
 def package(root):
     """{module: (names imported anywhere, names imported when it is itself imported)}."""
     parsed = {name: ast.parse(path.read_text()).body for name, path in modules(root).items()}
-    return {name: (set(imports(body, inner=True)), set(imports(body, inner=False)))
-            for name, body in parsed.items()}
+    return {
+        name: (set(imports(body, inner=True)), set(imports(body, inner=False)))
+        for name, body in parsed.items()
+    }
 
 
 def own(names: set[str], package) -> set[str]:
@@ -129,7 +148,7 @@ def test_no_import_goes_in_a_circle(package):
     done, path = set(), []
 
     def visit(name):
-        assert name not in path, " -> ".join([*path[path.index(name):], name])
+        assert name not in path, " -> ".join([*path[path.index(name) :], name])
         if name in done:
             return
         path.append(name)
@@ -143,14 +162,21 @@ def test_no_import_goes_in_a_circle(package):
 
 
 def test_optional_packages_are_imported_where_they_are_needed(package):
-    wrong = [f"{name} imports {used}" for name, (_, at_once) in package.items()
-             for used in at_once if used.split(".")[0] in OPTIONAL]
+    wrong = [
+        f"{name} imports {used}"
+        for name, (_, at_once) in package.items()
+        for used in at_once
+        if used.split(".")[0] in OPTIONAL
+    ]
     assert not wrong
     # And some are: otherwise the list above guards nothing.
     assert {used.split(".")[0] for anywhere, _ in package.values() for used in anywhere} & OPTIONAL
 
 
 def test_config_dicts_stop_at_the_entry_points(package):
-    users = {name.split(".")[0] for name, (anywhere, _) in package.items()
-             if any(used.startswith("ml_collections") for used in anywhere)}
+    users = {
+        name.split(".")[0]
+        for name, (anywhere, _) in package.items()
+        if any(used.startswith("ml_collections") for used in anywhere)
+    }
     assert users <= {"loop", "bench", "study", "cli", "__main__"}

@@ -2,7 +2,7 @@
 
 ``train(config, workdir)`` trains a classifier whose front end splits the image into two
 half-resolution sub-images (the Wavelet-like Auto-Encoder); ``load(path)`` gives it back as
-``(model, variables)``; ``model.for_inference(variables)`` is its fast form.
+``(model, variables)``; ``for_inference(model, variables)`` is its fast form.
 """
 
 import importlib
@@ -10,9 +10,15 @@ import importlib
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Classifier": "models.classifier", "Outputs": "models.outputs",
-    "SubImages": "models.frontends", "UserError": "errors", "build_model": "models.classifier",
-    "load": "checkpoints.load", "model_settings": "config", "train": "training.loop",
+    "Classifier": "models.classifier",
+    "Outputs": "models.outputs",
+    "SubImages": "models.frontends",
+    "UserError": "errors",
+    "build_model": "models.classifier",
+    "for_inference": "inference.fold",
+    "load": "checkpoints.load",
+    "model_settings": "config",
+    "train": "training.loop",
 }
 __all__ = sorted(_HOMES)
 

@@ -21,9 +21,17 @@ class _Parser(argparse.ArgumentParser):
 def _evaluate(args) -> None:
     from wae_jax.evaluation.evaluator import evaluate_checkpoint
 
-    print(json.dumps(evaluate_checkpoint(
-        args.checkpoint, split=args.split, data_dir=args.data_dir, data_name=args.data,
-        bad_records=args.bad_records)))
+    print(
+        json.dumps(
+            evaluate_checkpoint(
+                args.checkpoint,
+                split=args.split,
+                data_dir=args.data_dir,
+                data_name=args.data,
+                bad_records=args.bad_records,
+            )
+        )
+    )
 
 
 def _predict(args) -> None:
@@ -37,8 +45,9 @@ def _import_weights(args) -> None:
     try:
         from configs import common
     except ImportError as error:
-        raise UserError("import-weights needs configs/common.py: run it in the repository's "
-                        "folder") from error
+        raise UserError(
+            "import-weights needs configs/common.py: run it in the repository's folder"
+        ) from error
     from wae_jax.pretrained import checkpoint, import_network
 
     checkpoint.check_out(args.out)
@@ -55,8 +64,7 @@ def _visualize(args) -> None:
     from wae_jax.checkpoints import store
     from wae_jax.study.sub_images import draw_sub_images
 
-    draw_sub_images(store.find(args.checkpoint), args.out, count=args.count,
-                    split=args.split)
+    draw_sub_images(store.find(args.checkpoint), args.out, count=args.count, split=args.split)
     print(args.out)
 
 
@@ -66,8 +74,9 @@ def _study(args) -> None:
     from wae_jax.study.sub_images import draw_sub_images
 
     variants = args.variants.split(",")
-    rows = study.run_study(args.config, variants, [int(s) for s in args.seeds.split(",")],
-                           args.workdir)
+    rows = study.run_study(
+        args.config, variants, [int(s) for s in args.seeds.split(",")], args.workdir
+    )
     csv = Path(args.csv or Path(args.workdir) / "results.csv")
     csv.parent.mkdir(parents=True, exist_ok=True)
     study.write_csv(rows, csv)
@@ -83,13 +92,15 @@ def _prepare(args) -> None:
     from wae_jax.data import prepare
 
     if args.kind == "imagenet2012":
-        folder = prepare.prepare_imagenet2012(args.train, args.val, data_dir=args.data_dir,
-                                              workers=args.workers)
+        folder = prepare.prepare_imagenet2012(
+            args.train, args.val, data_dir=args.data_dir, workers=args.workers
+        )
     elif args.kind == "tfrecord":
         folder = prepare.convert_tfrecord(args.source, args.out, workers=args.workers)
     else:
-        folder = prepare.prepare_folder(args.source, args.name, data_dir=args.data_dir,
-                                        workers=args.workers)
+        folder = prepare.prepare_folder(
+            args.source, args.name, data_dir=args.data_dir, workers=args.workers
+        )
     print(folder)
 
 
@@ -111,10 +122,17 @@ def _add_prepare(commands) -> None:
 
     for name, kind in kinds.choices.items():
         if name != "tfrecord":
-            kind.add_argument("--data_dir", default="",
-                              help="default: TFDS_DATA_DIR, else ~/tensorflow_datasets")
-        kind.add_argument("--workers", type=int, choices=range(1, 1025), metavar="N",
-                          default=os.cpu_count(), help="default: one per CPU core")
+            kind.add_argument(
+                "--data_dir", default="", help="default: TFDS_DATA_DIR, else ~/tensorflow_datasets"
+            )
+        kind.add_argument(
+            "--workers",
+            type=int,
+            choices=range(1, 1025),
+            metavar="N",
+            default=os.cpu_count(),
+            help="default: one per CPU core",
+        )
     command.set_defaults(run=_prepare)
 
 
@@ -155,8 +173,11 @@ def main() -> None:
 
     command = commands.add_parser("study", help="train variants of a config and compare them")
     command.add_argument("--config", required=True, help="config file, without a variant")
-    command.add_argument("--variants", required=True,
-                         help="comma-separated; the first is the base, and teaches NAME+distill")
+    command.add_argument(
+        "--variants",
+        required=True,
+        help="comma-separated; the first is the base, and teaches NAME+distill",
+    )
     command.add_argument("--seeds", default="0", help="comma-separated")
     command.add_argument("--workdir", required=True, help="each run gets a folder in it")
     command.add_argument("--csv", default="", help="default: WORKDIR/results.csv")

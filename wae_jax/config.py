@@ -186,8 +186,9 @@ def choose(key: str, name: str, options: Collection[str] | Mapping[str, T]) -> T
     if name not in options:
         close = difflib.get_close_matches(name, list(options), n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
-        raise UserError(f"config.{key} is {name!r}{hint}; it must be one of: "
-                        + ", ".join(sorted(options)))
+        raise UserError(
+            f"config.{key} is {name!r}{hint}; it must be one of: " + ", ".join(sorted(options))
+        )
     return options[name] if isinstance(options, Mapping) else name
 
 
@@ -196,8 +197,11 @@ def _fill(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     fields = {f.name: f.type for f in dataclasses.fields(cls)}
     missing, extra = fields.keys() - values.keys(), values.keys() - fields.keys()
     if missing or extra:
-        words = [f"{kind} {', '.join(sorted(names))}"
-                 for kind, names in (("lacks", missing), ("has unknown", extra)) if names]
+        words = [
+            f"{kind} {', '.join(sorted(names))}"
+            for kind, names in (("lacks", missing), ("has unknown", extra))
+            if names
+        ]
         raise UserError(f"{where} {' and '.join(words)}")
 
     def convert(name, value):
@@ -235,8 +239,13 @@ def settings_from_config(config: Mapping[str, Any]) -> Settings:
     names = tuple(values.pop("run_stages"))
     table = values.pop("stages")
     stages = tuple(
-        _fill(StageSettings, {"name": name, **choose("run_stages", name, table)},
-              f"config.stages.{name}") for name in names)
+        _fill(
+            StageSettings,
+            {"name": name, **choose("run_stages", name, table)},
+            f"config.stages.{name}",
+        )
+        for name in names
+    )
     if not stages:
         raise UserError("config.run_stages is empty; name at least one stage")
     return dataclasses.replace(_fill(Settings, {**values, "stages": ()}, "config"), stages=stages)

@@ -9,7 +9,8 @@ from wae_jax.bench import data_bench
 from wae_jax.commands import flags
 
 pytestmark = pytest.mark.filterwarnings(
-    r"ignore:the load_module\(\) method is deprecated:DeprecationWarning")
+    r"ignore:the load_module\(\) method is deprecated:DeprecationWarning"
+)
 
 
 def run(monkeypatch, root, *arguments):
@@ -23,12 +24,29 @@ def run(monkeypatch, root, *arguments):
 
 
 def test_it_prints_and_writes_what_it_measured(monkeypatch, root, tmp_path, capsys):
-    run(monkeypatch, root, "--config=configs/vgg16.py", "--config.data.name=foolbox_photos",
-        "--config.stages.joint.batch_size=4", "--config.data.image_size=64", "--seconds=0.4",
-        "--workers=0", f"--csv={tmp_path / 'rows.csv'}", f"--json={tmp_path / 'all.json'}")
+    run(
+        monkeypatch,
+        root,
+        "--config=configs/vgg16.py",
+        "--config.data.name=foolbox_photos",
+        "--config.stages.joint.batch_size=4",
+        "--config.data.image_size=64",
+        "--seconds=0.4",
+        "--workers=0",
+        f"--csv={tmp_path / 'rows.csv'}",
+        f"--json={tmp_path / 'all.json'}",
+    )
     out = capsys.readouterr().out
-    for word in ("images/s", "MB/s", "peak memory", "read", "decode", "crop and resize", "batch",
-                 "wae_jax, threads"):
+    for word in (
+        "images/s",
+        "MB/s",
+        "peak memory",
+        "read",
+        "decode",
+        "crop and resize",
+        "batch",
+        "wae_jax, threads",
+    ):
         assert word in out
     with (tmp_path / "rows.csv").open() as file:
         (row,) = csv.DictReader(file)
@@ -40,11 +58,16 @@ def test_it_prints_and_writes_what_it_measured(monkeypatch, root, tmp_path, caps
     assert json.loads((tmp_path / "rows.env.json").read_text())["cores"] >= 1
 
 
-@pytest.mark.parametrize("arguments, word", [
-    ([], "--config"), (["--config=configs/vgg16.py", "--workers=many"], "--workers"),
-    (["--config=configs/vgg16.py", "--config.data.nmae=x"], "nmae"),
-    (["--config=configs/vgg16.py", "--csv=no/such/folder/x.csv"], "no/such/folder"),
-    (["--config=configs/vgg16.py", "--config.data.name=no_such"], "no_such")])
+@pytest.mark.parametrize(
+    "arguments, word",
+    [
+        ([], "--config"),
+        (["--config=configs/vgg16.py", "--workers=many"], "--workers"),
+        (["--config=configs/vgg16.py", "--config.data.nmae=x"], "nmae"),
+        (["--config=configs/vgg16.py", "--csv=no/such/folder/x.csv"], "no/such/folder"),
+        (["--config=configs/vgg16.py", "--config.data.name=no_such"], "no_such"),
+    ],
+)
 def test_mistakes(monkeypatch, root, capsys, arguments, word):
     with pytest.raises(SystemExit) as stop:
         run(monkeypatch, root, *arguments)
@@ -68,7 +91,9 @@ def test_the_timed_image_is_the_image():
     clock = {"decode": 0.0}
     timed = data_bench._TimedImage(encoded, clock)
     box = (10, 20, 200, 220)
-    np.testing.assert_array_equal(timed.region(box, (300, 300), fast=True),
-                                  data.EncodedImage(encoded).region(box, (300, 300), fast=True))
+    np.testing.assert_array_equal(
+        timed.region(box, (300, 300), fast=True),
+        data.EncodedImage(encoded).region(box, (300, 300), fast=True),
+    )
     np.testing.assert_array_equal(np.asarray(timed), data.decode(encoded))
     assert clock["decode"] > 0

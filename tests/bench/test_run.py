@@ -19,10 +19,29 @@ from wae_jax.errors import UserError
 
 METHODS = ("full", "lowres", "wae")
 REQUIRED = {
-    "method", "backbone", "image_size", "batch_size", "dtype", "backend", "device", "params",
-    "macs", "xla_flops", "compile_s", "latency_ms", "latency_p10_ms", "latency_p90_ms",
-    "images_per_s", "peak_temp_bytes", "speedup", "speedup_low", "speedup_high", "mac_ratio",
-    "top1", "top5"}
+    "method",
+    "backbone",
+    "image_size",
+    "batch_size",
+    "dtype",
+    "backend",
+    "device",
+    "params",
+    "macs",
+    "xla_flops",
+    "compile_s",
+    "latency_ms",
+    "latency_p10_ms",
+    "latency_p90_ms",
+    "images_per_s",
+    "peak_temp_bytes",
+    "speedup",
+    "speedup_low",
+    "speedup_high",
+    "mac_ratio",
+    "top1",
+    "top5",
+}
 
 
 def configs_of(config, methods=METHODS):
@@ -31,14 +50,16 @@ def configs_of(config, methods=METHODS):
 
 @pytest.fixture(scope="module")
 def results(tiny_config):
-    configs = configs_of(tiny_config({"stages.joint.batch_size": 4,
-                                      "stages.end_to_end.batch_size": 4}))
+    configs = configs_of(
+        tiny_config({"stages.joint.batch_size": 4, "stages.end_to_end.batch_size": 4})
+    )
     return run_benchmark(configs, Options(batch_sizes=(1, 3), seconds=0.05, breakdown=True))
 
 
 def test_there_is_a_row_for_everything(results):
     assert [(r.batch_size, r.method) for r in results.rows] == [
-        (batch, method) for batch in (1, 3) for method in METHODS]
+        (batch, method) for batch in (1, 3) for method in METHODS
+    ]
     assert set(report.COLUMNS) >= REQUIRED
     for row in results.rows:
         assert (row.scope, row.dtype, row.backend) == ("model", "float32", "cpu")
@@ -73,15 +94,17 @@ def test_how_a_network_is_computed_does_not_change_its_figures(tiny_config):
     network = build_network("full", configs_of(config, ("full",))["full"], "float32")
     one, many = (model_job(network, batch, jax.devices()[0]) for batch in (1, 8))
     assert len(jax.tree.leaves(network.variables_for(8, "cpu"))) > (
-        len(jax.tree.leaves(network.variables_for(1, "cpu"))))
+        len(jax.tree.leaves(network.variables_for(1, "cpu")))
+    )
     assert (one.macs, one.params) == (many.macs, many.params)
     assert one.program.xla_flops == pytest.approx(many.program.xla_flops / 8, rel=0.01)
 
 
 def test_parts_sum_to_the_whole(results):
     for row in results.rows:
-        parts = [p for p in results.breakdown
-                 if (p.method, p.batch_size) == (row.method, row.batch_size)]
+        parts = [
+            p for p in results.breakdown if (p.method, p.batch_size) == (row.method, row.batch_size)
+        ]
         expected = ["front end", "low branch", "light branch", "heads", "rest"]
         if row.method != "wae":
             expected.remove("light branch")
@@ -130,8 +153,9 @@ def test_text_is_an_aligned_table(results):
 
 
 def test_plot_is_written(results, tmp_path):
-    with_accuracy = [dataclasses.replace(row, top1=0.5 + 0.1 * i)
-                     for i, row in enumerate(results.rows)]
+    with_accuracy = [
+        dataclasses.replace(row, top1=0.5 + 0.1 * i) for i, row in enumerate(results.rows)
+    ]
     for i, rows in enumerate((results.rows, with_accuracy, [])):
         path = tmp_path / f"{i}.png"
         plots.plot_rows(rows, path)
@@ -140,9 +164,20 @@ def test_plot_is_written(results, tmp_path):
 
 def make_row(**changes) -> Row:
     fields = {field.name: None for field in dataclasses.fields(Row)}
-    return Row(**fields | {"scope": "model", "method": "wae", "batch_size": 8, "dtype": "float32",
-                           "macs": 300, "mac_ratio": 10 / 3, "latency_ms": 50.0, "speedup": 2.0}
-               | changes)
+    return Row(
+        **fields
+        | {
+            "scope": "model",
+            "method": "wae",
+            "batch_size": 8,
+            "dtype": "float32",
+            "macs": 300,
+            "mac_ratio": 10 / 3,
+            "latency_ms": 50.0,
+            "speedup": 2.0,
+        }
+        | changes
+    )
 
 
 FULL = make_row(method="full", macs=1000, mac_ratio=1.0, latency_ms=100.0, speedup=1.0)
@@ -154,19 +189,33 @@ def make_part(part, macs, ms):
 
 def test_warning_names_the_part_that_loses_most():
     other = dataclasses.replace(make_part("heads", 0, 90.0), batch_size=1)
-    parts = [make_part("front end", 60, 21.0), make_part("low branch", 240, 28.0),
-             make_part("rest", 0, 1.0), other]
+    parts = [
+        make_part("front end", 60, 21.0),
+        make_part("low branch", 240, 28.0),
+        make_part("rest", 0, 1.0),
+        other,
+    ]
     text = breakdown.warning(make_row(), FULL, parts)
     assert text == (
         "wae, batch 8, float32: 2.00x faster is only 60 % of its MAC ratio of 3.33x. Most is lost "
-        "in the front end: 21 of 50 ms, where its MACs would take 6 ms at full's rate.")
+        "in the front end: 21 of 50 ms, where its MACs would take 6 ms at full's rate."
+    )
     parts[2] = make_part("rest", 0, 20.0)
     assert "what lies between the parts: 20 of 50 ms" in breakdown.warning(make_row(), FULL, parts)
 
 
-@pytest.mark.parametrize("changes, short", [
-    ({}, True), ({"speedup": 2.9}, False), ({"speedup": 2.8}, True), ({"speedup": None}, False),
-    ({"scope": "end_to_end"}, False), ({"method": "full"}, False), ({"mac_ratio": None}, False)])
+@pytest.mark.parametrize(
+    "changes, short",
+    [
+        ({}, True),
+        ({"speedup": 2.9}, False),
+        ({"speedup": 2.8}, True),
+        ({"speedup": None}, False),
+        ({"scope": "end_to_end"}, False),
+        ({"method": "full"}, False),
+        ({"mac_ratio": None}, False),
+    ],
+)
 def test_only_rows_far_below_their_mac_ratio_fall_short(changes, short):
     assert breakdown.falls_short(make_row(**changes)) is short
 
@@ -183,7 +232,8 @@ def test_training_steps_without_the_baseline(tiny_config):
 def test_bfloat16_weights_are_stored_so(tiny_config):
     network = build_network("wae", tiny_config().to_dict(), "bfloat16")
     assert {leaf.dtype.name for leaf in jax.tree.leaves(network.variables["params"])} == {
-        "bfloat16"}
+        "bfloat16"
+    }
 
 
 @pytest.mark.parametrize("name, classes", [("imagenet2012", 1000), ("cifar10", 10)])
@@ -192,15 +242,18 @@ def test_classes_are_known_without_data(tiny_config, name, classes):
     assert class_count(settings_from_config(config.to_dict()).data) == classes
 
 
-@pytest.mark.parametrize("options, words", [
-    (Options(batch_sizes=()), "at least one"),
-    (Options(batch_sizes=(0,)), "above 0"),
-    (Options(dtypes=("float8",)), "float8"),
-    (Options(device="tpu"), "--devices=tpu"),
-    (Options(checkpoints={"waee": "runs/wae"}), "waee"),
-    (Options(checkpoints={"wae": "no/such/folder"}), "no such directory"),
-    (Options(peer="torch", dtypes=("bfloat16",)), "float32"),
-])
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (Options(batch_sizes=()), "at least one"),
+        (Options(batch_sizes=(0,)), "above 0"),
+        (Options(dtypes=("float8",)), "float8"),
+        (Options(device="tpu"), "--devices=tpu"),
+        (Options(checkpoints={"waee": "runs/wae"}), "waee"),
+        (Options(checkpoints={"wae": "no/such/folder"}), "no such directory"),
+        (Options(peer="torch", dtypes=("bfloat16",)), "float32"),
+    ],
+)
 def test_options_that_cannot_be_used(tiny_config, options, words):
     with pytest.raises(UserError, match=words):
         run_benchmark(configs_of(tiny_config()), options)

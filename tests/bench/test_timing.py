@@ -33,8 +33,10 @@ def test_interval_covers_the_truth_and_a_second_run(pass_noise):
     runs = [speedup(*series(rng, ratio=3.0, pass_noise=pass_noise)) for _ in range(400)]
     covered = np.mean([low <= 3.0 <= high for _, low, high in runs])
     assert 0.91 < covered < 0.99
-    agree = [a[1] <= b[0] <= a[2] and b[1] <= a[0] <= b[2]
-             for a, b in zip(runs[::2], runs[1::2], strict=True)]
+    agree = [
+        a[1] <= b[0] <= a[2] and b[1] <= a[0] <= b[2]
+        for a, b in zip(runs[::2], runs[1::2], strict=True)
+    ]
     assert np.mean(agree) > 0.75
 
 
@@ -57,7 +59,7 @@ def test_calls_are_interleaved_and_warmed_up():
     calls = {name: lambda name=name: called.append(name) for name in "abc"}
     times = time_interleaved(calls, seconds=0.0, min_rounds=4, warmup=1)
     assert {name: len(ms) for name, ms in times.items()} == {"a": 4, "b": 4, "c": 4}
-    rounds = [tuple(called[i:i + 3]) for i in range(0, len(called), 3)]
+    rounds = [tuple(called[i : i + 3]) for i in range(0, len(called), 3)]
     assert len(rounds) == 5
     assert all(sorted(r) == ["a", "b", "c"] for r in rounds)
     assert len(set(rounds)) > 1  # not always in the same order

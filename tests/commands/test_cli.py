@@ -11,13 +11,20 @@ from wae_jax.commands.flags import run_with_flags
 
 # ml_collections loads config files so; only Python's next versions mind.
 pytestmark = pytest.mark.filterwarnings(
-    r"ignore:the load_module\(\) method is deprecated:DeprecationWarning")
+    r"ignore:the load_module\(\) method is deprecated:DeprecationWarning"
+)
 
 CONFIG = "--config=configs/quickstart.py"
-TINY = ("--config.model.backbone.plan=4 M", "--config.model.frontend.channels=4",
-        "--config.data.eval_split=test[:64]", "--config.data.eval_batch_size=64",
-        "--config.run_stages=('joint',)", "--config.stages.joint.steps=2",
-        "--config.stages.joint.batch_size=8", "--config.parallel.devices=1")
+TINY = (
+    "--config.model.backbone.plan=4 M",
+    "--config.model.frontend.channels=4",
+    "--config.data.eval_split=test[:64]",
+    "--config.data.eval_batch_size=64",
+    "--config.run_stages=('joint',)",
+    "--config.stages.joint.steps=2",
+    "--config.stages.joint.batch_size=8",
+    "--config.parallel.devices=1",
+)
 
 
 @pytest.fixture
@@ -42,6 +49,7 @@ def run(monkeypatch, root, capfd, cifar10):
             status = end.code
         out, err = capfd.readouterr()
         return status, out, err
+
     return run
 
 
@@ -63,64 +71,106 @@ MISTAKES = {
     "stray argument": ([CONFIG, "--workdir=run", "fast"], ["'fast'"]),
     "unknown config key": ([CONFIG, "--workdir=run", "--config.modle.dtype=x"], ["modle"]),
     "unknown nested config key": (
-        [CONFIG, "--workdir=run", "--config.stages.joint.epoch=3"], ["epoch"]),
+        [CONFIG, "--workdir=run", "--config.stages.joint.epoch=3"],
+        ["epoch"],
+    ),
     "word for an integer": ([CONFIG, "--workdir=run", "--config.seed=one"], ["seed", "one"]),
     "word for a number": (
-        [CONFIG, "--workdir=run", "--config.stages.joint.epochs=long"], ["epochs", "long"]),
+        [CONFIG, "--workdir=run", "--config.stages.joint.epochs=long"],
+        ["epochs", "long"],
+    ),
     "no config file": (["--config=configs/no_such.py", "--workdir=run"], ["configs/no_such.py"]),
     "no config file, with an override": (
         ["--config=configs/no_such.py", "--workdir=run", "--config.seed=1"],
-        ["configs/no_such.py"]),
+        ["configs/no_such.py"],
+    ),
     "unknown variant": ([CONFIG + ":waee", "--workdir=run"], ["waee"]),
     "no workdir": ([CONFIG], ["--workdir"]),
     "no config": (["--workdir=run"], ["--config"]),
     "unknown data set": (
-        [CONFIG, "--workdir=run", "--config.data.name=cifar11"], ["cifar11", "cifar10"]),
+        [CONFIG, "--workdir=run", "--config.data.name=cifar11"],
+        ["cifar11", "cifar10"],
+    ),
     "unknown training split": (
-        [CONFIG, "--workdir=run", "--config.data.train_split=trian"], ["trian", "train, test"]),
+        [CONFIG, "--workdir=run", "--config.data.train_split=trian"],
+        ["trian", "train, test"],
+    ),
     "unknown evaluation split": (
         [CONFIG, "--workdir=run", "--config.data.eval_split=validation"],
-        ["validation", "train, test"]),
+        ["validation", "train, test"],
+    ),
     "unknown augmentation": (
-        [CONFIG, "--workdir=run", "--config.data.augmentation=big"], ["big", "small", "imagenet"]),
+        [CONFIG, "--workdir=run", "--config.data.augmentation=big"],
+        ["big", "small", "imagenet"],
+    ),
     "image too small for the pools": (
-        [CONFIG, "--workdir=run", "--config.data.image_size=8",
-         "--config.model.backbone.plan=4 M M M", "--config.model.backbone.pool_rounding=down"],
-        ["too small"]),
+        [
+            CONFIG,
+            "--workdir=run",
+            "--config.data.image_size=8",
+            "--config.model.backbone.plan=4 M M M",
+            "--config.model.backbone.pool_rounding=down",
+        ],
+        ["too small"],
+    ),
     "no image": ([CONFIG, "--workdir=run", "--config.data.image_size=0"], ["image_size"]),
     "not CIFAR's image size": (
-        [CONFIG, "--workdir=run", "--config.data.image_size=16", *TINY], ["32", "16"]),
+        [CONFIG, "--workdir=run", "--config.data.image_size=16", *TINY],
+        ["32", "16"],
+    ),
     "unknown front end": (
-        [CONFIG, "--workdir=run", "--config.model.frontend.name=wea"], ["did you mean 'wae'"]),
+        [CONFIG, "--workdir=run", "--config.model.frontend.name=wea"],
+        ["did you mean 'wae'"],
+    ),
     "unknown stage": (
-        [CONFIG, "--workdir=run", "--config.run_stages=('joined',)"], ["joined", "joint"]),
+        [CONFIG, "--workdir=run", "--config.run_stages=('joined',)"],
+        ["joined", "joint"],
+    ),
     "no stage": ([CONFIG, "--workdir=run", "--config.run_stages=()"], ["run_stages"]),
     "pattern that trains nothing": (
-        [CONFIG, "--workdir=run", "--config.stages.classifier.trains=encoder"], ["encoder"]),
+        [CONFIG, "--workdir=run", "--config.stages.classifier.trains=encoder"],
+        ["encoder"],
+    ),
     "logging never": ([CONFIG, "--workdir=run", "--config.log_every=0"], ["log_every"]),
     "batch that does not divide over the devices": (
-        [CONFIG, "--workdir=run", "--config.stages.joint.batch_size=6"], ["batch_size", "4"]),
+        [CONFIG, "--workdir=run", "--config.stages.joint.batch_size=6"],
+        ["batch_size", "4"],
+    ),
     "no checkpoint to restore": (
-        [CONFIG, "--workdir=run", "--config.restore=no/such/run", *TINY], ["no/such/run"]),
+        [CONFIG, "--workdir=run", "--config.restore=no/such/run", *TINY],
+        ["no/such/run"],
+    ),
     "no teacher": (
-        [CONFIG, "--workdir=run", "--config.distill.teacher=no/such/run", *TINY], ["no/such/run"]),
+        [CONFIG, "--workdir=run", "--config.distill.teacher=no/such/run", *TINY],
+        ["no/such/run"],
+    ),
     "too much to learn from the teacher": (
         [CONFIG, "--workdir=run", "--config.distill.weight=2", *TINY],
-        ["config.distill.weight is 2.0", "between 0 and 1"]),
+        ["config.distill.weight is 2.0", "between 0 and 1"],
+    ),
     "augmentation out of range": (
         [CONFIG, "--workdir=run", "--config.data.colour_jitter.hue=3", *TINY],
-        ["config.data.colour_jitter.hue is 3.0", "at most 0.5"]),
+        ["config.data.colour_jitter.hue is 3.0", "at most 0.5"],
+    ),
     "images that cannot be paired": (
-        [CONFIG, "--workdir=run", "--config.data.mixup=0.2", *TINY,
-         "--config.stages.joint.batch_size=5"], ["batch_size is 5", "multiple of 2"]),
+        [
+            CONFIG,
+            "--workdir=run",
+            "--config.data.mixup=0.2",
+            *TINY,
+            "--config.stages.joint.batch_size=5",
+        ],
+        ["batch_size is 5", "multiple of 2"],
+    ),
 }
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_one_line_and_status_2(mistake, run, tmp_path):
     argv, words = MISTAKES[mistake]
-    check_mistake(run(*[a.replace("--workdir=run", f"--workdir={tmp_path / 'run'}")
-                        for a in argv]), *words)
+    check_mistake(
+        run(*[a.replace("--workdir=run", f"--workdir={tmp_path / 'run'}") for a in argv]), *words
+    )
 
 
 def test_workdir_that_is_a_file(run, tmp_path):
@@ -154,8 +204,19 @@ def test_a_mistake_leaves_the_workdir_free_for_the_next_try(run, tmp_path):
     assert json.loads(out)["step"] == 2
 
 
-KEYS = {"top1", "top5", "top1_low", "top1_fused", "psnr", "high_energy", "eval_count", "stage",
-        "step", "train_seconds", "workdir"}
+KEYS = {
+    "top1",
+    "top5",
+    "top1_low",
+    "top1_fused",
+    "psnr",
+    "high_energy",
+    "eval_count",
+    "stage",
+    "step",
+    "train_seconds",
+    "workdir",
+}
 
 
 @pytest.fixture
@@ -182,8 +243,16 @@ def test_the_last_line_is_the_figures(finished, run):
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert [(line["stage"], line["step"]) for line in lines] == [("joint", 2), ("joint", 2)]
     train_line, eval_line = lines
-    assert {"loss", "classification", "reconstruction", "energy", "top1", "learning_rate",
-            "images_per_s", "epoch"} <= train_line.keys()
+    assert {
+        "loss",
+        "classification",
+        "reconstruction",
+        "energy",
+        "top1",
+        "learning_rate",
+        "images_per_s",
+        "epoch",
+    } <= train_line.keys()
     assert eval_line["top1"] == figures["top1"]
     assert list(workdir.glob("events.out.tfevents.*"))
     assert json.loads((workdir / "config.json").read_text())["stages"]["joint"]["steps"] == 2
@@ -201,19 +270,31 @@ def test_figures_that_do_not_exist_are_null(run, tmp_path):
     figures = json.loads(out.splitlines()[-1])
     assert figures.keys() >= KEYS
     assert {name for name, value in figures.items() if value is None} == {
-        "top1_low", "top1_fused", "psnr", "high_energy"}
+        "top1_low",
+        "top1_fused",
+        "psnr",
+        "high_energy",
+    }
 
 
 # The same from outside, where nothing of this process helps.
 
 
 def start(root, env, *argv):
-    return subprocess.run([sys.executable, "train.py", *argv], cwd=root, env=env, text=True,
-                          capture_output=True, timeout=120, check=False)
+    return subprocess.run(
+        [sys.executable, "train.py", *argv],
+        cwd=root,
+        env=env,
+        text=True,
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
 
 
-@pytest.mark.parametrize("argv, word", [
-    ([CONFIG], "--workdir"), ([CONFIG, "--workdir=run", "--config.sede=1"], "sede")])
+@pytest.mark.parametrize(
+    "argv, word", [([CONFIG], "--workdir"), ([CONFIG, "--workdir=run", "--config.sede=1"], "sede")]
+)
 def test_a_mistake_in_a_real_process(argv, word, root, run_env, tmp_path):
     done = start(root, run_env, *[a.replace("=run", f"={tmp_path / 'run'}") for a in argv])
     check_mistake((done.returncode, done.stdout, done.stderr), word)

@@ -11,15 +11,24 @@ import pytest
 import wae_jax
 from wae_jax import __main__ as program
 from wae_jax import data
+from wae_jax.inference.fold import for_inference
 from wae_jax.models.frontends import FoldedEncoder
 from wae_jax.study import study
 from wae_jax.training.loop import train
 
-SMALL = {"data.image_size": 32, "data.train_split": "train[:256]", "data.eval_split": "test[:96]",
-         "data.eval_batch_size": 64, "model.backbone.plan": "4 M", "parallel.devices": 1,
-         "model.frontend.activation": "none",  # so that the encoder folds
-         "stages.autoencoder.steps": 4, "stages.classifier.steps": 4, "stages.joint.steps": 4,
-         "stages.end_to_end.steps": 8}
+SMALL = {
+    "data.image_size": 32,
+    "data.train_split": "train[:256]",
+    "data.eval_split": "test[:96]",
+    "data.eval_batch_size": 64,
+    "model.backbone.plan": "4 M",
+    "parallel.devices": 1,
+    "model.frontend.activation": "none",  # so that the encoder folds
+    "stages.autoencoder.steps": 4,
+    "stages.classifier.steps": 4,
+    "stages.joint.steps": 4,
+    "stages.end_to_end.steps": 8,
+}
 
 
 def command(monkeypatch, *arguments):
@@ -45,10 +54,16 @@ def test_evaluate_prints_what_training_ended_with(run, monkeypatch, capsys):
 
 def test_inference_form_of_a_trained_checkpoint_gives_the_same_scores(run):
     model, variables = wae_jax.load(str(run[0]))
-    folded, folded_variables = model.for_inference(variables)
-    images = next(iter(data.make_eval_loader(
-        data.open_source("cifar10", "test[:64]"), data.make_transform("small", 32, train=False),
-        batch_size=64)))["image"]
+    folded, folded_variables = for_inference(model, variables)
+    images = next(
+        iter(
+            data.make_eval_loader(
+                data.open_source("cifar10", "test[:64]"),
+                data.make_transform("small", 32, train=False),
+                batch_size=64,
+            )
+        )
+    )["image"]
     expected = model.apply(variables, images).scores
     found = folded.apply(folded_variables, images).scores
     assert isinstance(folded.frontend, FoldedEncoder)
@@ -68,11 +83,16 @@ def test_visualize_draws_every_row(run, monkeypatch, tmp_path):
     assert picture.std() > 10
 
 
-@pytest.mark.parametrize("arguments", [
-    ["evaluate", "--checkpoint=nowhere"], ["evaluate"], ["nonsense"],
-    ["visualize", "--checkpoint=x", "--count=many"],
-    ["study", "--config=no.py", "--variants=full", "--workdir=w"],
-])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["evaluate", "--checkpoint=nowhere"],
+        ["evaluate"],
+        ["nonsense"],
+        ["visualize", "--checkpoint=x", "--count=many"],
+        ["study", "--config=no.py", "--variants=full", "--workdir=w"],
+    ],
+)
 def test_mistakes_are_one_line_and_status_2(arguments, monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as stop:
@@ -82,17 +102,25 @@ def test_mistakes_are_one_line_and_status_2(arguments, monkeypatch, capsys, tmp_
     assert error.startswith("error: ") and error.count("\n") == 1
 
 
-def test_study_trains_counts_and_times_every_variant(monkeypatch, tmp_path, tiny_config, cifar10,
-                                                     capsys):
+def test_study_trains_counts_and_times_every_variant(
+    monkeypatch, tmp_path, tiny_config, cifar10, capsys
+):
     class Config:
         @staticmethod
         def get_config(variant):
             from configs import common
+
             return common.set_method(tiny_config(SMALL), variant)
 
     monkeypatch.setattr(study, "load_config_file", lambda path: Config)
-    command(monkeypatch, "study", "--config=any.py", "--variants=full,lowres,wae,lowres+distill",
-            f"--workdir={tmp_path}", "--picture_of=wae")
+    command(
+        monkeypatch,
+        "study",
+        "--config=any.py",
+        "--variants=full,lowres,wae,lowres+distill",
+        f"--workdir={tmp_path}",
+        "--picture_of=wae",
+    )
     with (tmp_path / "results.csv").open() as file:
         rows = {row["variant"]: row for row in csv.DictReader(file)}
     assert list(rows) == ["full", "lowres", "wae", "lowres+distill"]

@@ -28,8 +28,13 @@ def photos():
 
 
 def transformed(image, *matrix):
-    return image.transform(image.size, PIL.Image.Transform.AFFINE, matrix,
-                           PIL.Image.Resampling.BILINEAR, fillcolor=image_ops.FILL)
+    return image.transform(
+        image.size,
+        PIL.Image.Transform.AFFINE,
+        matrix,
+        PIL.Image.Resampling.BILINEAR,
+        fillcolor=image_ops.FILL,
+    )
 
 
 def turned_hue(image, turn):
@@ -53,21 +58,55 @@ OPS = {
     "hue": (image_ops.hue, turned_hue, (-0.5, -0.1, 0.0, 0.2), 1.0, 6),
     "posterize": (image_ops.posterize, PIL.ImageOps.posterize, (1, 4, 7, 8), 0, 0),
     "solarize": (image_ops.solarize, PIL.ImageOps.solarize, (0, 100, 255), 0, 0),
-    "autocontrast": (lambda x, _: image_ops.autocontrast(x),
-                     lambda x, _: PIL.ImageOps.autocontrast(x), (0,), 0, 0),
-    "equalize": (lambda x, _: image_ops.equalize(x), lambda x, _: PIL.ImageOps.equalize(x), (0,),
-                 0, 0),
-    "shear_x": (image_ops.shear_x, lambda x, m: transformed(x, 1, m, 0, 0, 1, 0), (-0.3, 0.2),
-                0.8, 5),
-    "shear_y": (image_ops.shear_y, lambda x, m: transformed(x, 1, 0, 0, m, 1, 0), (-0.3, 0.2),
-                0.8, 5),
-    "translate_x": (image_ops.translate_x, lambda x, m: transformed(x, 1, 0, m * SIZE, 0, 1, 0),
-                    (-0.45, 0.101), 0.8, 5),
-    "translate_y": (image_ops.translate_y, lambda x, m: transformed(x, 1, 0, 0, 0, 1, m * SIZE),
-                    (-0.45, 0.101), 0.8, 5),
-    "rotate": (image_ops.rotate,
-               lambda x, m: x.rotate(m, PIL.Image.Resampling.BILINEAR, fillcolor=image_ops.FILL),
-               (-30, 0, 17), 0.8, 5),
+    "autocontrast": (
+        lambda x, _: image_ops.autocontrast(x),
+        lambda x, _: PIL.ImageOps.autocontrast(x),
+        (0,),
+        0,
+        0,
+    ),
+    "equalize": (
+        lambda x, _: image_ops.equalize(x),
+        lambda x, _: PIL.ImageOps.equalize(x),
+        (0,),
+        0,
+        0,
+    ),
+    "shear_x": (
+        image_ops.shear_x,
+        lambda x, m: transformed(x, 1, m, 0, 0, 1, 0),
+        (-0.3, 0.2),
+        0.8,
+        5,
+    ),
+    "shear_y": (
+        image_ops.shear_y,
+        lambda x, m: transformed(x, 1, 0, 0, m, 1, 0),
+        (-0.3, 0.2),
+        0.8,
+        5,
+    ),
+    "translate_x": (
+        image_ops.translate_x,
+        lambda x, m: transformed(x, 1, 0, m * SIZE, 0, 1, 0),
+        (-0.45, 0.101),
+        0.8,
+        5,
+    ),
+    "translate_y": (
+        image_ops.translate_y,
+        lambda x, m: transformed(x, 1, 0, 0, 0, 1, m * SIZE),
+        (-0.45, 0.101),
+        0.8,
+        5,
+    ),
+    "rotate": (
+        image_ops.rotate,
+        lambda x, m: x.rotate(m, PIL.Image.Resampling.BILINEAR, fillcolor=image_ops.FILL),
+        (-30, 0, 17),
+        0.8,
+        5,
+    ),
 }
 
 
@@ -107,8 +146,9 @@ def test_jitter_draws_factors_around_one_and_turns_around_zero(photos):
     expected = image_ops.saturation(image_ops.contrast(image_ops.brightness(photo, 0.6), 0.9), 1.1)
     found = jitter(brightness=0.4, contrast=0.2, saturation=0.2)(photo, numbers)
     np.testing.assert_array_equal(found, expected)
-    np.testing.assert_array_equal(jitter(hue=0.2)(photo, np.full(5, 0.75)),
-                                  image_ops.hue(photo, 0.1))
+    np.testing.assert_array_equal(
+        jitter(hue=0.2)(photo, np.full(5, 0.75)), image_ops.hue(photo, 0.1)
+    )
     assert not jitter(brightness=3.0)(photo, np.zeros(5)).any()  # never a negative factor
 
 
@@ -120,17 +160,35 @@ def test_jitter_comes_in_every_order(photos):
 
 def test_rand_augment_has_the_papers_fourteen():
     assert list(augment.RAND_AUGMENT_OPS) == [
-        "identity", "autocontrast", "equalize", "rotate", "solarize", "colour", "posterize",
-        "contrast", "brightness", "sharpness", "shear_x", "shear_y", "translate_x", "translate_y"]
+        "identity",
+        "autocontrast",
+        "equalize",
+        "rotate",
+        "solarize",
+        "colour",
+        "posterize",
+        "contrast",
+        "brightness",
+        "sharpness",
+        "shear_x",
+        "shear_y",
+        "translate_x",
+        "translate_y",
+    ]
 
 
 # Torchvision's table at magnitude 30 of 30: what the operation gets, with either sign.
 LARGEST = {
-    "rotate": ("rotate", 30.0, -30.0), "solarize": ("solarize", 0.0, 0.0),
-    "colour": ("saturation", 1.9, 0.1), "posterize": ("posterize", 4, 4),
-    "contrast": ("contrast", 1.9, 0.1), "brightness": ("brightness", 1.9, 0.1),
-    "sharpness": ("sharpness", 1.9, 0.1), "shear_x": ("shear_x", 0.3, -0.3),
-    "shear_y": ("shear_y", 0.3, -0.3), "translate_x": ("translate_x", 150 / 331, -150 / 331),
+    "rotate": ("rotate", 30.0, -30.0),
+    "solarize": ("solarize", 0.0, 0.0),
+    "colour": ("saturation", 1.9, 0.1),
+    "posterize": ("posterize", 4, 4),
+    "contrast": ("contrast", 1.9, 0.1),
+    "brightness": ("brightness", 1.9, 0.1),
+    "sharpness": ("sharpness", 1.9, 0.1),
+    "shear_x": ("shear_x", 0.3, -0.3),
+    "shear_y": ("shear_y", 0.3, -0.3),
+    "translate_x": ("translate_x", 150 / 331, -150 / 331),
     "translate_y": ("translate_y", 150 / 331, -150 / 331),
 }
 
@@ -167,8 +225,9 @@ def mixed(mix, images, labels, seed=0):
 
 def smooth_images(count, size=32):
     """uint8 (count, size, size, 3): image i is flat at 20 + i."""
-    return np.broadcast_to(20 + np.arange(count, dtype=np.uint8)[:, None, None, None],
-                           (count, size, size, 3)).copy()
+    return np.broadcast_to(
+        20 + np.arange(count, dtype=np.uint8)[:, None, None, None], (count, size, size, 3)
+    ).copy()
 
 
 def other_of(count):
@@ -182,9 +241,15 @@ def test_mixup_blends_by_the_labels_weight(alpha, photos):
     out = mixed(augment.Mix(alpha, 0.0), images, labels)
     weight = out["label_weight"].astype(float)
     assert {name: out[name].dtype for name in out} == {
-        "image": np.uint8, "label": np.int32, "other_label": np.int32, "label_weight": np.float32}
-    expected = (weight[:, None, None, None] * images[out["label"]]
-                + (1 - weight[:, None, None, None]) * images[out["other_label"]])
+        "image": np.uint8,
+        "label": np.int32,
+        "other_label": np.int32,
+        "label_weight": np.float32,
+    }
+    expected = (
+        weight[:, None, None, None] * images[out["label"]]
+        + (1 - weight[:, None, None, None]) * images[out["other_label"]]
+    )
     assert np.abs(out["image"] - expected).max() <= 0.5 + 1e-4
     np.testing.assert_array_equal(out["other_label"], out["label"] ^ 1)
     assert set(out["label"]) == set(range(16))
@@ -223,7 +288,7 @@ def test_with_both_on_each_pair_gets_either():
     images = smooth_images(count)
     images[1::2] += 100  # far enough apart that a blend has levels of its own
     out = mixed(augment.Mix(0.8, 1.0), images, np.zeros(count, np.int32))
-    from_either = ((out["image"] == images) | (out["image"] == images[other_of(count)]))
+    from_either = (out["image"] == images) | (out["image"] == images[other_of(count)])
     cut = from_either.all(axis=(1, 2, 3))
     assert 0.4 < cut.mean() < 0.6
 
@@ -231,25 +296,44 @@ def test_with_both_on_each_pair_gets_either():
 @pytest.fixture(scope="module")
 def settings(tiny_config):
     """Function: the data settings of the tiny config with changes."""
+
     def settings(**changes):
         config = tiny_config({f"data.{key}": value for key, value in changes.items()})
         return settings_from_config(json.loads(json.dumps(config.to_dict()))).data
+
     return settings
 
 
-ALL = {"augmentation": "small", "crop_padding": 4, "image_size": 32, "colour_jitter.brightness":
-       0.4, "colour_jitter.hue": 0.1, "rand_augment.ops": 2, "mixup": 0.5, "cutmix": 1.0}
+ALL = {
+    "augmentation": "small",
+    "crop_padding": 4,
+    "image_size": 32,
+    "colour_jitter.brightness": 0.4,
+    "colour_jitter.hue": 0.1,
+    "rand_augment.ops": 2,
+    "mixup": 0.5,
+    "cutmix": 1.0,
+}
 
 
 @pytest.fixture(scope="module")
 def batches(cifar_train, settings):
     """Function: training batches first..last-1 with everything on."""
+
     def batches(first, last, changes=None, **options):
         d = settings(**dict(ALL, **changes or {}))
-        with make_train_loader(cifar_train, data.train_transform(d), batch_size=16, seed=3,
-                               start_batch=first, num_batches=last - first,
-                               mix=data.make_mix(d), **options) as loader:
+        with make_train_loader(
+            cifar_train,
+            data.train_transform(d),
+            batch_size=16,
+            seed=3,
+            start_batch=first,
+            num_batches=last - first,
+            mix=data.make_mix(d),
+            **options,
+        ) as loader:
             return list(loader)
+
     return batches
 
 
@@ -264,8 +348,10 @@ def assert_same(found, expected):
 @pytest.mark.parametrize("count", [2, 4, 8])
 def test_processes_make_the_batches_of_one(count, batches):
     parts = [batches(5, 8, process_index=i, process_count=count) for i in range(count)]
-    joined = [{name: np.concatenate([part[name] for part in step]) for name in step[0]}
-              for step in zip(*parts, strict=True)]
+    joined = [
+        {name: np.concatenate([part[name] for part in step]) for name in step[0]}
+        for step in zip(*parts, strict=True)
+    ]
     assert_same(joined, batches(5, 8))
 
 
@@ -277,20 +363,27 @@ def test_a_resumed_stream_goes_on_alike(batches):
 
 def test_each_epoch_augments_anew(settings, photos):
     transform = data.train_transform(settings(**ALL | {"augmentation": "imagenet"}))
-    images = [transform(photos, order.uniforms(3, epoch, np.arange(4), transform.draws))
-              for epoch in (0, 0, 1)]
+    images = [
+        transform(photos, order.uniforms(3, epoch, np.arange(4), transform.draws))
+        for epoch in (0, 0, 1)
+    ]
     np.testing.assert_array_equal(images[0], images[1])
     assert (images[0] != images[2]).any()
 
 
 def test_options_leave_crops_and_records_as_they_were(batches, settings):
     """Comparing runs with an option on and off compares the option alone."""
-    off = {key: 0 if key == "rand_augment.ops" else 0.0 for key in ALL
-           if key not in ("augmentation", "crop_padding", "image_size")}
+    off = {
+        key: 0 if key == "rand_augment.ops" else 0.0
+        for key in ALL
+        if key not in ("augmentation", "crop_padding", "image_size")
+    }
     plain = batches(0, 2, off)
     assert plain[0].keys() == {"image", "label", "mask"}
-    identity = augment.Augmented(data.train_transform(settings(**ALL | off)), (
-        augment.RandAugment(RandAugmentSettings(ops=3, magnitude=0.0)),))
+    identity = augment.Augmented(
+        data.train_transform(settings(**ALL | off)),
+        (augment.RandAugment(RandAugmentSettings(ops=3, magnitude=0.0)),),
+    )
     assert identity.draws == 3 + 6
     only_mixed = batches(0, 2, off | {"cutmix": 1.0})
     for before, after in zip(plain, only_mixed, strict=True):
@@ -299,7 +392,8 @@ def test_options_leave_crops_and_records_as_they_were(batches, settings):
         assert same.all()
         own = after["label"] == before["label"]
         np.testing.assert_array_equal(
-            after["label"], np.where(own, before["label"], before["label"][other_of(16)]))
+            after["label"], np.where(own, before["label"], before["label"][other_of(16)])
+        )
 
 
 def test_nothing_is_wrapped_where_nothing_is_on(settings):
@@ -323,16 +417,19 @@ def test_augmented_batches_keep_shape_and_place(kind, settings, cifar_train):
     assert (whole != crop).any(axis=(1, 2, 3)).all()
 
 
-@pytest.mark.parametrize("changes, message", [
-    ({"colour_jitter.brightness": -0.1}, r"colour_jitter\.brightness is -0\.1; .* at least 0$"),
-    ({"colour_jitter.contrast": float("inf")}, r"colour_jitter\.contrast is inf"),
-    ({"colour_jitter.saturation": float("nan")}, r"colour_jitter\.saturation is nan"),
-    ({"colour_jitter.hue": 0.6}, r"colour_jitter\.hue is 0\.6; .* at least 0 and at most 0\.5"),
-    ({"rand_augment.ops": -1}, r"rand_augment\.ops is -1"),
-    ({"rand_augment.magnitude": 31.0}, r"rand_augment\.magnitude is 31\.0; .* at most 30"),
-    ({"mixup": -1.0}, r"config\.data\.mixup is -1\.0"),
-    ({"cutmix": float("inf")}, r"config\.data\.cutmix is inf"),
-])
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"colour_jitter.brightness": -0.1}, r"colour_jitter\.brightness is -0\.1; .* at least 0$"),
+        ({"colour_jitter.contrast": float("inf")}, r"colour_jitter\.contrast is inf"),
+        ({"colour_jitter.saturation": float("nan")}, r"colour_jitter\.saturation is nan"),
+        ({"colour_jitter.hue": 0.6}, r"colour_jitter\.hue is 0\.6; .* at least 0 and at most 0\.5"),
+        ({"rand_augment.ops": -1}, r"rand_augment\.ops is -1"),
+        ({"rand_augment.magnitude": 31.0}, r"rand_augment\.magnitude is 31\.0; .* at most 30"),
+        ({"mixup": -1.0}, r"config\.data\.mixup is -1\.0"),
+        ({"cutmix": float("inf")}, r"config\.data\.cutmix is inf"),
+    ],
+)
 def test_options_out_of_range_are_refused(changes, message, settings):
     d = settings(**changes)
     with pytest.raises(UserError, match=message):

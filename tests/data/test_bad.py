@@ -58,8 +58,9 @@ def folder_with(root: Path, photos, extra: dict[str, bytes]) -> Path:
 def bad_source(tmp_path_factory, photos):
     """Twenty good photos and one bad file of each kind, all named .jpg."""
     extra = {kind: spoil(photos[0]) for kind, spoil in BAD.items()}
-    return open_source("folder", "train", data_dir=folder_with(
-        tmp_path_factory.mktemp("bad"), photos, extra))
+    return open_source(
+        "folder", "train", data_dir=folder_with(tmp_path_factory.mktemp("bad"), photos, extra)
+    )
 
 
 def bad_records(source):
@@ -83,10 +84,12 @@ def assert_same(batches, others):
 @pytest.mark.parametrize("kind", BAD)
 @pytest.mark.parametrize("train", [True, False])
 def test_error_names_the_file(tmp_path, photos, kind, train):
-    source = open_source("folder", "train", data_dir=folder_with(
-        tmp_path, photos[:3], {kind: BAD[kind](photos[0])}))
-    with pytest.raises(UserError, match=rf"file {tmp_path}/train/./{kind}.jpg: .*bad_records=skip"
-                       ) as error:
+    source = open_source(
+        "folder", "train", data_dir=folder_with(tmp_path, photos[:3], {kind: BAD[kind](photos[0])})
+    )
+    with pytest.raises(
+        UserError, match=rf"file {tmp_path}/train/./{kind}.jpg: .*bad_records=skip"
+    ) as error:
         if train:
             train_batches(source, 1, bad_records="error")
         else:
@@ -111,8 +114,9 @@ def test_training_skips_them(bad_source, caplog, workers):
 
 def test_the_others_keep_their_place(bad_source, tmp_path, photos):
     """Beside a set in which nothing is bad, only the places of bad records differ."""
-    mended = open_source("folder", "train", data_dir=folder_with(
-        tmp_path, photos, {kind: photos[1] for kind in BAD}))
+    mended = open_source(
+        "folder", "train", data_dir=folder_with(tmp_path, photos, {kind: photos[1] for kind in BAD})
+    )
     bad = bad_records(bad_source)
     assert len(bad) == len(BAD) and len(mended) == len(bad_source)
     same = differing = 0
@@ -125,10 +129,14 @@ def test_the_others_keep_their_place(bad_source, tmp_path, photos):
 
 @pytest.mark.parametrize("process_count", [2, 4])
 def test_processes_share_each_batch(bad_source, process_count):
-    parts = [train_batches(bad_source, 6, process_index=i, process_count=process_count)
-             for i in range(process_count)]
-    together = [{key: np.concatenate([part[key] for part in step]) for key in step[0]}
-                for step in zip(*parts, strict=True)]
+    parts = [
+        train_batches(bad_source, 6, process_index=i, process_count=process_count)
+        for i in range(process_count)
+    ]
+    together = [
+        {key: np.concatenate([part[key] for part in step]) for key in step[0]}
+        for step in zip(*parts, strict=True)
+    ]
     assert_same(together, train_batches(bad_source, 6))
 
 
@@ -139,8 +147,14 @@ def test_resume_is_exact(bad_source):
     with make_train_loader(bad_source, TRAIN, threads=2, **options) as loader:
         assert_same([next(loader) for _ in range(step)], everything[:step])
         state = loader.state()
-    with make_train_loader(bad_source, TRAIN, start_batch=state["next_batch"], threads=3,
-                           num_batches=9 - step, **options) as loader:
+    with make_train_loader(
+        bad_source,
+        TRAIN,
+        start_batch=state["next_batch"],
+        threads=3,
+        num_batches=9 - step,
+        **options,
+    ) as loader:
         check_resume(state, loader)
         assert_same(list(loader), everything[step:])
 
@@ -182,12 +196,19 @@ def test_label_out_of_range(tmp_path, label, shape, caplog):
     small = make_transform("small", 8, True)
     read = source._read_one
     source._read_one = lambda i: (read(i)[0], label if i == 1 else 4)
-    with (make_train_loader(source, small, batch_size=3, seed=0) as loader,
-          pytest.raises(UserError, match=rf"record 1 of .*train\.array_record-00000-of-00001: its "
-                        rf"label {label} is none of 0\.\.4")):
+    with (
+        make_train_loader(source, small, batch_size=3, seed=0) as loader,
+        pytest.raises(
+            UserError,
+            match=rf"record 1 of .*train\.array_record-00000-of-00001: its "
+            rf"label {label} is none of 0\.\.4",
+        ),
+    ):
         next(loader)
-    with (caplog.at_level(logging.WARNING, "wae_jax"),
-          make_train_loader(source, small, batch_size=3, seed=0, bad_records="skip") as loader):
+    with (
+        caplog.at_level(logging.WARNING, "wae_jax"),
+        make_train_loader(source, small, batch_size=3, seed=0, bad_records="skip") as loader,
+    ):
         for _ in range(3):
             np.testing.assert_array_equal(next(loader)["label"], [4, 4, 4])
     # Once an epoch, and again where it was drawn as a substitute.
@@ -230,8 +251,13 @@ def test_a_file_that_vanished(tmp_path, photos):
 
 
 ODD = {
-    "CMYK": ("CMYK", "JPEG", 6), "gray": ("L", "JPEG", 3), "PNG": ("RGB", "PNG", 3),
-    "gray PNG": ("L", "PNG", 3), "palette PNG": ("P", "PNG", 20), "WebP": ("RGB", "WEBP", 6)}
+    "CMYK": ("CMYK", "JPEG", 6),
+    "gray": ("L", "JPEG", 3),
+    "PNG": ("RGB", "PNG", 3),
+    "gray PNG": ("L", "PNG", 3),
+    "palette PNG": ("P", "PNG", 20),
+    "WebP": ("RGB", "WEBP", 6),
+}
 
 
 @pytest.mark.parametrize("kind", ODD)
@@ -248,5 +274,3 @@ def test_odd_images_are_no_bad_records(tmp_path, photos, kind):
     assert np.abs(decode(data) - expected).mean() < tolerance
     assert batch["mask"].all() and batch["image"].std() > 10
     assert train_batches(source, 1, batch_size=1, bad_records="error")[0]["image"].std() > 5
-
-

@@ -43,7 +43,11 @@ def test_info(photos):
     source = open_source("folder", "train", data_dir=photos)
     info = source.info
     assert (info.name, info.split, info.num_classes, info.num_examples) == (
-        "folder", "train", 3, 30)
+        "folder",
+        "train",
+        3,
+        30,
+    )
     assert info.class_names == CLASSES and info.image_shape is None
 
 
@@ -66,10 +70,15 @@ def test_the_order_never_changes(photos):
     assert copy.info == source.info and copy.read([3]) == source.read([3])
 
 
-@pytest.mark.parametrize("split, parts", [
-    ("train[:80%]", [slice(0, 24)]), ("train[80%:]", [slice(24, 30)]),
-    ("train[-5:]", [slice(25, 30)]),
-    ("train[3:7]+train[20:]", [slice(3, 7), slice(20, 30)])])
+@pytest.mark.parametrize(
+    "split, parts",
+    [
+        ("train[:80%]", [slice(0, 24)]),
+        ("train[80%:]", [slice(24, 30)]),
+        ("train[-5:]", [slice(25, 30)]),
+        ("train[3:7]+train[20:]", [slice(3, 7), slice(20, 30)]),
+    ],
+)
 def test_parts_of_splits(photos, split, parts):
     whole = open_source("folder", "train", data_dir=photos).read(range(30))
     part = open_source("folder", split, data_dir=photos)
@@ -81,10 +90,17 @@ def test_two_splits_together(photos):
     assert len(open_source("folder", "train[:50%]+validation", data_dir=photos)) == 27
 
 
-@pytest.mark.parametrize("split, message", [
-    ("test", "no split 'test'; its splits are train, validation"), ("", "no split"),
-    ("train[", "is no split"), ("train[:200%]", "is no split"), ("train[5%:3%]", "is empty"),
-    ("training", "no split")])
+@pytest.mark.parametrize(
+    "split, message",
+    [
+        ("test", "no split 'test'; its splits are train, validation"),
+        ("", "no split"),
+        ("train[", "is no split"),
+        ("train[:200%]", "is no split"),
+        ("train[5%:3%]", "is empty"),
+        ("training", "no split"),
+    ],
+)
 def test_bad_split(photos, split, message):
     with pytest.raises(UserError, match=message) as error:
         open_source("folder", split, data_dir=photos)

@@ -25,8 +25,13 @@ def test_memory_is_flat_over_an_epoch(tmp_path):
     source = open_source("folder", "train", data_dir=tmp_path / "photos")
     assert len(source) == RECORDS
     process, found, labels = psutil.Process(), [], []
-    with make_train_loader(source, make_transform("imagenet", 64, True), batch_size=100, seed=0,
-                           num_batches=RECORDS // 100) as loader:
+    with make_train_loader(
+        source,
+        make_transform("imagenet", 64, True),
+        batch_size=100,
+        seed=0,
+        num_batches=RECORDS // 100,
+    ) as loader:
         for batch in loader:
             found.append(process.memory_info().rss / 1e6)
             labels.append(batch["label"])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from wae_jax.config import settings_from_config
-from wae_jax.inference.fold import lay_out
+from wae_jax.inference.fold import for_inference, lay_out
 from wae_jax.models.classifier import build_model, init_variables
 from wae_jax.models.frontends.folded import tile_kernel, untile_kernel
 from wae_jax.models.layers import BY_OUTPUT, WINOGRAD
@@ -22,7 +22,8 @@ FORMS = {
     "paper linear": {**LINEAR, "encoder": "paper", "padding": "reflect"},
     "paper linear, zero padding": {**LINEAR, "encoder": "paper"},
     "not normalised": {**LINEAR, "normalise": False},
-    "wavelet": {"name": "wavelet"}, "full": {"name": "identity"},
+    "wavelet": {"name": "wavelet"},
+    "full": {"name": "identity"},
 }
 ONE_CONV = ("polyphase linear", "polyphase linear, two levels", "paper linear", "not normalised")
 
@@ -37,8 +38,9 @@ def make(tiny_config, frontend, **changes):
 
     def trained(path, x):
         noise = rng.normal(size=x.shape)
-        return jnp.asarray(0.5 + np.abs(noise) if path[-1].key == "var" else x + 0.1 * noise,
-                           jnp.float32)
+        return jnp.asarray(
+            0.5 + np.abs(noise) if path[-1].key == "var" else x + 0.1 * noise, jnp.float32
+        )
 
     variables = jax.tree.map_with_path(trained, init_variables(model, images, seed=0))
     return model, variables, images
@@ -46,7 +48,7 @@ def make(tiny_config, frontend, **changes):
 
 def check(model, variables, images):
     expected = model.apply(variables, images)
-    folded, folded_variables = model.for_inference(variables)
+    folded, folded_variables = for_inference(model, variables)
     found = folded.apply(folded_variables, images)
     scale = float(jnp.abs(expected.scores).max())
     for name in ("scores", "low_scores", "fused_scores"):
@@ -63,9 +65,9 @@ def test_same_scores(form, tiny_config):
     model, variables, images = make(tiny_config, FORMS[form])
     folded, folded_variables = check(model, variables, images)
     if form in ONE_CONV:
-        jaxpr = jax.make_jaxpr(lambda v, x: folded.apply(
-            v, x, method=lambda m, x: m.frontend.analyze(x, train=False)))(
-                folded_variables, images.astype(jnp.float32))
+        jaxpr = jax.make_jaxpr(
+            lambda v, x: folded.apply(v, x, method=lambda m, x: m.frontend.analyze(x, train=False))
+        )(folded_variables, images.astype(jnp.float32))
         assert str(jaxpr).count("conv_general_dilated[") == 1
 
 
@@ -75,8 +77,17 @@ def test_same_scores_in_bgr(tiny_config):
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
 def test_same_scores_of_resnets(name, tiny_config):
-    check(*make(tiny_config, {}, **{"model.backbone.name": name, "model.backbone.width": 0.125,
-                                    "model.backbone.stem": "small"}))
+    check(
+        *make(
+            tiny_config,
+            {},
+            **{
+                "model.backbone.name": name,
+                "model.backbone.width": 0.125,
+                "model.backbone.stem": "small",
+            },
+        )
+    )
 
 
 @pytest.mark.parametrize("stride", [2, 4])
@@ -90,20 +101,27 @@ def test_tiled_kernels_hold_the_plain_one(side, stride):
     np.testing.assert_array_equal(tiled["bias"][-6:], bias)
 
 
-FC = {"model.head.kind": "fc", "model.head.hidden_low": (1024, 1024),
-      "model.head.hidden_fused": (1024, 1024)}
+FC = {
+    "model.head.kind": "fc",
+    "model.head.hidden_low": (1024, 1024),
+    "model.head.hidden_fused": (1024, 1024),
+}
 
 
-@pytest.mark.parametrize(("changes", "batch", "expected"), [
-    ({"model.backbone.name": "resnet50", "model.backbone.stem": "small"}, 1, {BY_OUTPUT}),
-    ({"model.backbone.name": "resnet50", "model.backbone.stem": "small"}, 8, set(WINOGRAD)),
-    ({"model.backbone.name": "resnet50", "model.backbone.stride_on": "1x1"}, 2, {BY_OUTPUT}),
-    ({"model.backbone.plan": "32 M 256 256 M 1024 256", **FC}, 8, {BY_OUTPUT, *WINOGRAD}),
-    ({}, 2, set())])
+@pytest.mark.parametrize(
+    ("changes", "batch", "expected"),
+    [
+        ({"model.backbone.name": "resnet50", "model.backbone.stem": "small"}, 1, {BY_OUTPUT}),
+        ({"model.backbone.name": "resnet50", "model.backbone.stem": "small"}, 8, set(WINOGRAD)),
+        ({"model.backbone.name": "resnet50", "model.backbone.stride_on": "1x1"}, 2, {BY_OUTPUT}),
+        ({"model.backbone.plan": "32 M 256 256 M 1024 256", **FC}, 8, {BY_OUTPUT, *WINOGRAD}),
+        ({}, 2, set()),
+    ],
+)
 def test_weights_laid_out_for_calls_of_one_shape(changes, batch, expected, tiny_config):
     model, variables, images = make(tiny_config, {}, **changes)
-    plain, plain_variables = model.for_inference(variables)
-    fast, fast_variables = model.for_inference(variables, (batch, 33, 33, 3))
+    plain, plain_variables = for_inference(model, variables)
+    fast, fast_variables = for_inference(model, variables, (batch, 33, 33, 3))
     names = {path[-1].key for path, _ in jax.tree.leaves_with_path(fast_variables)}
     assert names & {BY_OUTPUT, *WINOGRAD} == expected
     for calls in (images, jnp.concatenate([images] * 5)):  # also of another shape
@@ -114,7 +132,7 @@ def test_weights_laid_out_for_calls_of_one_shape(changes, batch, expected, tiny_
 
 def test_nothing_is_laid_out_elsewhere(tiny_config):
     model, variables, _ = make(tiny_config, {}, **FC)
-    plain, plain_variables = model.for_inference(variables)
+    plain, plain_variables = for_inference(model, variables)
     assert lay_out(plain, plain_variables, (1, 33, 33, 3), "gpu") is plain_variables
     half = plain.clone(dtype=jnp.bfloat16)
     assert lay_out(half, plain_variables, (1, 33, 33, 3), "cpu") is plain_variables

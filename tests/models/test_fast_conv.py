@@ -17,13 +17,20 @@ def arrays():
 
 def conv(x, kernel, bias, *, stride=1, padding=1):
     return bias + jax.lax.conv_general_dilated(
-        x, kernel, (stride, stride), [(padding, padding)] * 2,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"), precision="highest")
+        x,
+        kernel,
+        (stride, stride),
+        [(padding, padding)] * 2,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision="highest",
+    )
 
 
 def close(found, expected):
-    return (found.shape == expected.shape
-            and jnp.abs(found - expected).max() <= 2e-6 * jnp.abs(expected).max())
+    return (
+        found.shape == expected.shape
+        and jnp.abs(found - expected).max() <= 2e-6 * jnp.abs(expected).max()
+    )
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 3), (5, 4), (7, 7), (8, 13)])

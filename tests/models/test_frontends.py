@@ -25,6 +25,7 @@ def frontend_settings(tiny_config):
 
     def make(**changes):
         return dataclasses.replace(defaults.model.frontend, **changes)
+
     return make
 
 
@@ -34,14 +35,18 @@ def random(*shape):
 
 def round_trip(module, images, train=False):
     """Sub-images, what the branches read and, where there is one, the rebuilt image."""
+
     def run(module, x):
         sub = module.analyze(x, train=train)
         prepared = module.prepare(sub, train=train)
         rebuilt = module.synthesize(sub, x.shape[1:3]) if module.can_synthesize else None
         return sub, prepared, rebuilt
+
     init = nn.init(run, module)
-    return jax.eval_shape(lambda x: nn.apply(run, module, mutable=["batch_stats"])(
-        init(jax.random.key(0), x), x)[0], images)
+    return jax.eval_shape(
+        lambda x: nn.apply(run, module, mutable=["batch_stats"])(init(jax.random.key(0), x), x)[0],
+        images,
+    )
 
 
 @pytest.mark.parametrize("size", SIZES, ids="{0[0]}x{0[1]}".format)
@@ -67,12 +72,15 @@ def test_sub_images_round_sizes_up(name, levels, size, frontend_settings):
 @pytest.mark.parametrize("size", SIZES, ids="{0[0]}x{0[1]}".format)
 @pytest.mark.parametrize("levels", [1, 2])
 @pytest.mark.parametrize("decoder", ["paper", "polyphase"])
-@pytest.mark.parametrize("encoder, padding", [
-    ("paper", "zero"), ("paper", "reflect"), ("polyphase", "reflect")])
-def test_every_auto_encoder_has_the_same_shapes(encoder, padding, decoder, levels, size,
-                                                frontend_settings):
-    module = build_frontend(frontend_settings(encoder=encoder, padding=padding, decoder=decoder,
-                                              levels=levels))
+@pytest.mark.parametrize(
+    "encoder, padding", [("paper", "zero"), ("paper", "reflect"), ("polyphase", "reflect")]
+)
+def test_every_auto_encoder_has_the_same_shapes(
+    encoder, padding, decoder, levels, size, frontend_settings
+):
+    module = build_frontend(
+        frontend_settings(encoder=encoder, padding=padding, decoder=decoder, levels=levels)
+    )
     images = jax.ShapeDtypeStruct((2, *size, 3), jnp.float32)
     sub, _, rebuilt = round_trip(module, images)
     expected = (2, *(-(-side // 2**levels) for side in size), 3)
@@ -80,26 +88,40 @@ def test_every_auto_encoder_has_the_same_shapes(encoder, padding, decoder, level
     assert rebuilt.shape == images.shape
 
 
-@pytest.mark.parametrize("option, value", [
-    ("name", "wavelet-like"), ("encoder", "papers"), ("decoder", "none"), ("activation", "gelu"),
-    ("decoder_activation", "tanh"), ("padding", "same"), ("levels", 3), ("levels", 0)])
+@pytest.mark.parametrize(
+    "option, value",
+    [
+        ("name", "wavelet-like"),
+        ("encoder", "papers"),
+        ("decoder", "none"),
+        ("activation", "gelu"),
+        ("decoder_activation", "tanh"),
+        ("padding", "same"),
+        ("levels", 3),
+        ("levels", 0),
+    ],
+)
 def test_unknown_options_are_named(option, value, frontend_settings):
     with pytest.raises(UserError, match=rf"model\.frontend\.{option} is '?{value}"):
         build_frontend(frontend_settings(**{option: value}))
 
 
 def downsample(images, levels=1):
-    return np.asarray(nn.apply(lambda m, x: m.analyze(x, train=False), Downsample(levels))(
-        {}, images).low)
+    return np.asarray(
+        nn.apply(lambda m, x: m.analyze(x, train=False), Downsample(levels))({}, images).low
+    )
 
 
 @pytest.mark.parametrize("levels", [1, 2])
 def test_downsample_is_pillows_box_filter(levels):
     image = rng.integers(0, 256, (24, 40, 3)).astype(np.float32)
     factor = 2**levels
-    planes = [PIL.Image.fromarray(plane, mode=None).resize(
-        (40 // factor, 24 // factor), PIL.Image.Resampling.BOX)
-        for plane in np.moveaxis(image, -1, 0)]
+    planes = [
+        PIL.Image.fromarray(plane, mode=None).resize(
+            (40 // factor, 24 // factor), PIL.Image.Resampling.BOX
+        )
+        for plane in np.moveaxis(image, -1, 0)
+    ]
     expected = np.stack([np.asarray(plane) for plane in planes], axis=-1)
     np.testing.assert_allclose(downsample(image[None], levels)[0], expected, rtol=0, atol=1e-4)
 
@@ -124,12 +146,14 @@ def test_space_to_depth_orders_channels_by_row_column_colour():
     deep = np.asarray(layers.space_to_depth(x, 2))
     for row in range(2):
         for column in range(2):
-            np.testing.assert_array_equal(deep[..., 3 * (2 * row + column):][..., :3],
-                                          x[:, row::2, column::2])
+            np.testing.assert_array_equal(
+                deep[..., 3 * (2 * row + column) :][..., :3], x[:, row::2, column::2]
+            )
 
 
-@pytest.mark.parametrize("size", [(4, 4), (5, 4), (4, 7), (5, 5), (1, 3)],
-                         ids="{0[0]}x{0[1]}".format)
+@pytest.mark.parametrize(
+    "size", [(4, 4), (5, 4), (4, 7), (5, 5), (1, 3)], ids="{0[0]}x{0[1]}".format
+)
 @pytest.mark.parametrize("round_up", [False, True])
 def test_max_pool_agrees_with_flax(size, round_up):
     if size[0] == 1 and not round_up:
@@ -157,7 +181,8 @@ def test_max_pool_gradient_agrees_with_flax():
 
 def apply_prepare(module, variables, sub, train):
     return nn.apply(lambda m, s: m.prepare(s, train=train), module, mutable=["batch_stats"])(
-        variables, sub)
+        variables, sub
+    )
 
 
 def test_sub_images_are_normalised_per_channel(frontend_settings):
@@ -179,8 +204,10 @@ def test_sub_images_are_normalised_per_channel(frontend_settings):
 def test_evaluation_uses_the_running_statistics(frontend_settings):
     module = build_frontend(frontend_settings(normalise=True))
     sub = SubImages(low=random(2, 4, 4, 3), high=random(2, 4, 4, 3))
-    stats = {name: {"mean": jnp.array([1.0, 2, 3]), "var": jnp.array([4.0, 9, 16])}
-             for name in ("norm_low", "norm_high")}
+    stats = {
+        name: {"mean": jnp.array([1.0, 2, 3]), "var": jnp.array([4.0, 9, 16])}
+        for name in ("norm_low", "norm_high")
+    }
     prepared, updated = apply_prepare(module, {"batch_stats": stats}, sub, False)
     expected = (sub.low - np.array([1, 2, 3])) / np.sqrt(np.array([4, 9, 16]) + 1e-5)
     np.testing.assert_allclose(prepared.low, expected, rtol=1e-5, atol=1e-6)
@@ -196,10 +223,12 @@ def test_normalisation_can_be_off(frontend_settings):
 
 
 LINEAR = {
-    "polyphase": lambda levels: PolyphaseEncoder(channels=5, depth=2, activation="none",
-                                                 levels=levels),
-    "paper, reflected": lambda levels: PaperEncoder(channels=5, depth=2, activation="none",
-                                                    padding="reflect", levels=levels),
+    "polyphase": lambda levels: PolyphaseEncoder(
+        channels=5, depth=2, activation="none", levels=levels
+    ),
+    "paper, reflected": lambda levels: PaperEncoder(
+        channels=5, depth=2, activation="none", padding="reflect", levels=levels
+    ),
 }
 
 
@@ -226,8 +255,12 @@ def test_a_trunk_without_activation_is_affine_and_one_strided_convolution(encode
     # Shifting the image by one stride shifts the sub-images by one pixel, away from the borders.
     shifted = apply(jnp.roll(x, (2**levels, 2**levels), (1, 2)))
     for name in ("low", "high"):
-        np.testing.assert_allclose(getattr(shifted, name)[:, 4:-4, 4:-4],
-                                   getattr(from_x, name)[:, 3:-5, 3:-5], rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(
+            getattr(shifted, name)[:, 4:-4, 4:-4],
+            getattr(from_x, name)[:, 3:-5, 3:-5],
+            rtol=1e-4,
+            atol=1e-4,
+        )
 
 
 @pytest.mark.parametrize("padding, affine", [("zero", False), ("reflect", True)])

@@ -38,8 +38,11 @@ def counts(model, size=224) -> tuple[int, int]:
     """(parameters, MACs) of inference: the decoder, used in training only, is left out."""
     variables = variable_shapes(model, size)
     params = dict(variables["params"])
-    frontend = {name: part for name, part in params.pop("frontend", {}).items()
-                if not name.startswith("decoder")}
+    frontend = {
+        name: part
+        for name, part in params.pop("frontend", {}).items()
+        if not name.startswith("decoder")
+    }
     images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.uint8)
     macs = count_macs(lambda v, x: model.apply(v, x, train=False).scores, variables, images)
     return parameters(params) + parameters(frontend), macs.total
@@ -63,15 +66,22 @@ def test_released_network_by_parts():
     low = 4 * 4 * 512 * 1024 + 1024 * 1024 + 1024 * 1000 + 1024 + 1024 + 1000
     fused = 4 * 4 * (512 + 128) * 2048 + 2048 * 2048 + 2048 * 1000 + 2048 + 2048 + 1000
     assert {name: parameters(part) for name, part in variables["frontend"].items()} == {
-        "encoder": encoder, "decoder_low": decoder, "decoder_high": decoder}
+        "encoder": encoder,
+        "decoder_low": decoder,
+        "decoder_high": decoder,
+    }
     assert parameters(variables["head_low"]) == low
     assert parameters(variables["head_fused"]) == fused
     images = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.uint8)
     model = paper_model()
-    macs = count_macs(lambda v, x: model.apply(v, x).scores, {"params": variables, "batch_stats":
-                      variable_shapes(model, 224)["batch_stats"]}, images)
+    macs = count_macs(
+        lambda v, x: model.apply(v, x).scores,
+        {"params": variables, "batch_stats": variable_shapes(model, 224)["batch_stats"]},
+        images,
+    )
     assert macs.at_level(1)["frontend"] == (
-        224 * 224 * 9 * 16 * (3 + 16 + 16) + 2 * 112 * 112 * 9 * 16 * 3)
+        224 * 224 * 9 * 16 * (3 + 16 + 16) + 2 * 112 * 112 * 9 * 16 * 3
+    )
 
 
 def test_vgg16_at_full_resolution():
@@ -84,17 +94,22 @@ def test_vgg16_at_low_resolution():
 
 
 def test_resnet50_at_full_resolution():
-    model = paper_model(**{"frontend.name": "identity", "backbone.name": "resnet50",
-                           "head.kind": "pool"})
+    model = paper_model(
+        **{"frontend.name": "identity", "backbone.name": "resnet50", "head.kind": "pool"}
+    )
     assert counts(model)[0] == 25_557_032
 
 
 # torchvision's published figures of its ImageNet models: parameters, and 10^9 MACs at 224 x 224.
 TORCHVISION = {
-    "vgg11": (132_863_336, 7.609), "vgg13": (133_047_848, 11.308),
-    "vgg16": (138_357_544, 15.470), "vgg19": (143_667_240, 19.632),
-    "resnet18": (11_689_512, 1.814), "resnet34": (21_797_672, 3.664),
-    "resnet50": (25_557_032, 4.089), "resnet101": (44_549_160, 7.801),
+    "vgg11": (132_863_336, 7.609),
+    "vgg13": (133_047_848, 11.308),
+    "vgg16": (138_357_544, 15.470),
+    "vgg19": (143_667_240, 19.632),
+    "resnet18": (11_689_512, 1.814),
+    "resnet34": (21_797_672, 3.664),
+    "resnet50": (25_557_032, 4.089),
+    "resnet101": (44_549_160, 7.801),
     "resnet152": (60_192_808, 11.514),
 }
 
@@ -109,8 +124,12 @@ def test_full_networks_have_torchvisions_counts(name):
 
 
 # torchvision's VGGs with batch norm; it keeps a bias in the convs before a norm, which is no use.
-TORCHVISION_BN = {"vgg11": 132_868_840, "vgg13": 133_053_736, "vgg16": 138_365_992,
-                  "vgg19": 143_678_248}
+TORCHVISION_BN = {
+    "vgg11": 132_868_840,
+    "vgg13": 133_053_736,
+    "vgg16": 138_365_992,
+    "vgg19": 143_678_248,
+}
 
 
 @pytest.mark.parametrize("name", TORCHVISION_BN)
@@ -143,8 +162,9 @@ def test_every_backbone_is_listed():
 @pytest.mark.parametrize("name", BACKBONE_TABLE)
 def test_backbone(name):
     settings = settings_from_config(json.loads(json.dumps(common.get_config().to_dict())))
-    trunk = build_backbone(dataclasses.replace(settings.model.backbone, name=name,
-                                               plan="32 32 M 64 64 M"))
+    trunk = build_backbone(
+        dataclasses.replace(settings.model.backbone, name=name, plan="32 32 M 64 64 M")
+    )
     images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
     variables = jax.eval_shape(lambda x: trunk.init(jax.random.key(0), x, train=False), images)
     macs = count_macs(lambda v, x: trunk.apply(v, x, train=False), variables, images)
@@ -174,8 +194,11 @@ def test_every_frontend_is_listed():
 @pytest.mark.parametrize("key", FRONTEND_TABLE, ids=str)
 def test_frontend(key):
     name, *changes = key
-    model = paper_model(64, **{"frontend.name": name, "head.kind": "pool"}, **{
-        f"frontend.{option}": value for option, value in changes})
+    model = paper_model(
+        64,
+        **{"frontend.name": name, "head.kind": "pool"},
+        **{f"frontend.{option}": value for option, value in changes},
+    )
     shapes = variable_shapes(model, 64)
     params = shapes["params"].get("frontend", {})
     decoders = [part for part_name, part in params.items() if part_name.startswith("decoder")]
@@ -185,6 +208,9 @@ def test_frontend(key):
         return model.apply(variables, x, classify=False).sub_images
 
     sub = jax.eval_shape(analyze, shapes, images)
-    assert (parameters(params) - parameters(decoders), parameters(decoders),
-            count_macs(analyze, shapes, images).total,
-            0 if sub.high is None else sub.high.shape[-1]) == FRONTEND_TABLE[key]
+    assert (
+        parameters(params) - parameters(decoders),
+        parameters(decoders),
+        count_macs(analyze, shapes, images).total,
+        0 if sub.high is None else sub.high.shape[-1],
+    ) == FRONTEND_TABLE[key]

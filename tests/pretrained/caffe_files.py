@@ -39,8 +39,13 @@ def write_caffemodel(path: Path, arrays: Arrays, *, old: bool = False) -> Path:
     with path.open("wb") as file:
         file.write(_field(1, b"a test's network"))
         for name, blobs in arrays.items():
-            file.write(_field(layer_field, _field(name_field, name.encode()) + b"".join(
-                _field(blobs_field, _blob(blob, old=old)) for blob in blobs)))
+            file.write(
+                _field(
+                    layer_field,
+                    _field(name_field, name.encode())
+                    + b"".join(_field(blobs_field, _blob(blob, old=old)) for blob in blobs),
+                )
+            )
     return path
 
 
@@ -57,35 +62,49 @@ class CaffeNet:
     def layer(self, name: str, kind: str, bottoms, settings: str = "", shapes=()) -> str:
         bottoms = [bottoms] if isinstance(bottoms, str) else bottoms
         inputs = " ".join(f'bottom: "{bottom}"' for bottom in bottoms)
-        self.text += (f'layer {{ name: "{name}" type: "{kind}" {inputs} top: "{name}" '
-                      f"{settings} }}\n")
+        self.text += (
+            f'layer {{ name: "{name}" type: "{kind}" {inputs} top: "{name}" {settings} }}\n'
+        )
         if shapes:
             self.shapes[name] = list(shapes)
         return name
 
     def conv(self, name, bottom, channels_in, channels, size, *, stride=1, bias=True) -> str:
-        self.layer(name, "Convolution", bottom,
-                   f"convolution_param {{ num_output: {channels} kernel_size: {size} "
-                   f"pad: {size // 2} stride: {stride} bias_term: {str(bias).lower()} }}",
-                   [(channels, channels_in, size, size), (channels,)][: 1 + bias])
+        self.layer(
+            name,
+            "Convolution",
+            bottom,
+            f"convolution_param {{ num_output: {channels} kernel_size: {size} "
+            f"pad: {size // 2} stride: {stride} bias_term: {str(bias).lower()} }}",
+            [(channels, channels_in, size, size), (channels,)][: 1 + bias],
+        )
         return name
 
     def relu(self, bottom) -> str:
         return self.layer(f"{bottom}_relu", "ReLU", bottom)
 
     def pool(self, name, bottom, size) -> str:
-        return self.layer(name, "Pooling", bottom,
-                          f"pooling_param {{ pool: MAX kernel_size: {size} stride: 2 }}")
+        return self.layer(
+            name, "Pooling", bottom, f"pooling_param {{ pool: MAX kernel_size: {size} stride: 2 }}"
+        )
 
     def fc(self, name, bottom, inputs, outputs) -> str:
-        return self.layer(name, "InnerProduct", bottom,
-                          f"inner_product_param {{ num_output: {outputs} }}",
-                          [(outputs, inputs), (outputs,)])
+        return self.layer(
+            name,
+            "InnerProduct",
+            bottom,
+            f"inner_product_param {{ num_output: {outputs} }}",
+            [(outputs, inputs), (outputs,)],
+        )
 
     def batch_norm(self, name, bottom, channels) -> str:
-        return self.layer(name, "BatchNorm", bottom,
-                          "batch_norm_param { use_global_stats: true }",
-                          [(channels,), (channels,), (1,)])
+        return self.layer(
+            name,
+            "BatchNorm",
+            bottom,
+            "batch_norm_param { use_global_stats: true }",
+            [(channels,), (channels,), (1,)],
+        )
 
     def random_arrays(self) -> Arrays:
         """Each layer's from its name: signals neither vanish nor grow through the network."""
@@ -93,8 +112,11 @@ class CaffeNet:
         for name, shapes in self.shapes.items():
             rng = np.random.default_rng(zlib.crc32(name.encode()))
             if shapes == [shapes[0], shapes[0], (1,)]:  # batch norm: sums over 2.5 batches
-                arrays[name] = [rng.normal(0, 2, shapes[0]), rng.uniform(1, 9, shapes[0]),
-                                np.array([2.5])]
+                arrays[name] = [
+                    rng.normal(0, 2, shapes[0]),
+                    rng.uniform(1, 9, shapes[0]),
+                    np.array([2.5]),
+                ]
             elif len(shapes[0]) == 1:
                 arrays[name] = [rng.uniform(0.5, 1, shapes[0]), rng.normal(0, 0.5, shapes[1])]
             else:
@@ -160,11 +182,15 @@ def resnet50(size: int) -> CaffeNet:
     net = CaffeNet(size)
 
     def scaled_conv(name, norm, bottom, channels_in, channels, size, stride=1):
-        x = net.conv(name, bottom, channels_in, channels, size, stride=stride,
-                     bias=name == "conv1")
+        x = net.conv(name, bottom, channels_in, channels, size, stride=stride, bias=name == "conv1")
         x = net.batch_norm(f"bn{norm}", x, channels)
-        return net.layer(f"scale{norm}", "Scale", x, "scale_param { bias_term: true }",
-                         [(channels,), (channels,)])
+        return net.layer(
+            f"scale{norm}",
+            "Scale",
+            x,
+            "scale_param { bias_term: true }",
+            [(channels,), (channels,)],
+        )
 
     x = net.relu(scaled_conv("conv1", "_conv1", "data", 3, 64, 7, 2))
     x, channels = net.pool("pool1", x, 3), 64
@@ -174,8 +200,9 @@ def resnet50(size: int) -> CaffeNet:
             name, stride = f"{stage}{block}_branch", 2 if stage > 2 and block == "a" else 1
             shortcut, y = x, x
             if block == "a":
-                shortcut = scaled_conv(f"res{name}1", f"{name}1", x, channels, 4 * filters, 1,
-                                       stride)
+                shortcut = scaled_conv(
+                    f"res{name}1", f"{name}1", x, channels, 4 * filters, 1, stride
+                )
             y = net.relu(scaled_conv(f"res{name}2a", f"{name}2a", y, channels, filters, 1, stride))
             y = net.relu(scaled_conv(f"res{name}2b", f"{name}2b", y, filters, filters, 3))
             y = scaled_conv(f"res{name}2c", f"{name}2c", y, filters, 4 * filters, 1)

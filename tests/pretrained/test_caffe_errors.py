@@ -17,14 +17,25 @@ def arrays():
 @pytest.fixture
 def refusal(monkeypatch, capsys, tmp_path):
     """Function that runs the command on a file's content and returns the one line it prints."""
+
     def run(content, model="resnet50"):
         file, out = tmp_path / "net.caffemodel", tmp_path / "out"
         if isinstance(content, bytes):
             file.write_bytes(content)
         else:
             write_caffemodel(file, content)
-        monkeypatch.setattr(sys, "argv", ["wae_jax", "import-weights", "--source=caffe",
-                                          f"--model={model}", f"--in={file}", f"--out={out}"])
+        monkeypatch.setattr(
+            sys,
+            "argv",
+            [
+                "wae_jax",
+                "import-weights",
+                "--source=caffe",
+                f"--model={model}",
+                f"--in={file}",
+                f"--out={out}",
+            ],
+        )
         with pytest.raises(SystemExit) as stop:
             program.main()
         printed = capsys.readouterr()
@@ -35,12 +46,14 @@ def refusal(monkeypatch, capsys, tmp_path):
         assert str(file) in lines[0]
         assert list(tmp_path.iterdir()) == [file]
         return lines[0]
+
     return run
 
 
 def without(arrays, layer, *kept):
     return {name: blobs for name, blobs in arrays.items() if name != layer} | (
-        {layer: list(kept)} if kept else {})
+        {layer: list(kept)} if kept else {}
+    )
 
 
 def test_a_missing_layer(arrays, refusal):
@@ -65,8 +78,13 @@ def test_a_renamed_layer(arrays, refusal):
 
 def test_wrong_shapes(arrays, refusal):
     kernel, factor = arrays["res2a_branch2b"][0], np.ones(2, np.float32)
-    line = refusal(arrays | {"res2a_branch2b": [kernel[:, :32]],
-                             "bn2a_branch2b": [*arrays["bn2a_branch2b"][:2], factor]})
+    line = refusal(
+        arrays
+        | {
+            "res2a_branch2b": [kernel[:, :32]],
+            "bn2a_branch2b": [*arrays["bn2a_branch2b"][:2], factor],
+        }
+    )
     assert "res2a_branch2b[0] (64, 32, 3, 3) for params/backbone/stage1_block1/conv2/kernel" in line
     assert "bn2a_branch2b[2] (2,)" in line
 
@@ -80,10 +98,15 @@ def test_nan(arrays, refusal):
 
 def test_all_problems_in_one_line(arrays, refusal):
     nan = np.full(1000, np.nan, np.float32)
-    line = refusal(without(arrays, "res2c_branch2a") | {
-        "extra": [nan], "fc1000": [arrays["fc1000"][0].T, nan]})
-    for words in ("missing: res2c_branch2a[0]", "not of this network: extra[0]", "NaN",
-                  "fc1000[0] (2048, 1000)"):
+    line = refusal(
+        without(arrays, "res2c_branch2a") | {"extra": [nan], "fc1000": [arrays["fc1000"][0].T, nan]}
+    )
+    for words in (
+        "missing: res2c_branch2a[0]",
+        "not of this network: extra[0]",
+        "NaN",
+        "fc1000[0] (2048, 1000)",
+    ):
         assert words in line
 
 
@@ -100,9 +123,18 @@ def test_another_network(arrays, refusal):
 
 def test_a_model_that_there_is_not(refusal, monkeypatch, capsys, tmp_path):
     (tmp_path / "net.caffemodel").touch()
-    monkeypatch.setattr(sys, "argv", ["wae_jax", "import-weights", "--source=caffe",
-                                      "--model=googlenet", f"--in={tmp_path / 'net.caffemodel'}",
-                                      f"--out={tmp_path / 'out'}"])
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        [
+            "wae_jax",
+            "import-weights",
+            "--source=caffe",
+            "--model=googlenet",
+            f"--in={tmp_path / 'net.caffemodel'}",
+            f"--out={tmp_path / 'out'}",
+        ],
+    )
     with pytest.raises(SystemExit):
         program.main()
     assert "there are: wae-vgg16, vgg16, resnet50" in capsys.readouterr().err

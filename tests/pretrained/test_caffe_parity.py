@@ -32,8 +32,13 @@ class Compared:
         actual, expected = self.outputs[ours], self.layers[theirs]
         assert actual.shape == expected.shape
         assert np.std(expected) > 0.1
-        np.testing.assert_allclose(actual, expected, rtol=0, atol=TOLERANCE * abs(expected).max(),
-                                   err_msg=f"{ours} and Caffe's {theirs}")
+        np.testing.assert_allclose(
+            actual,
+            expected,
+            rtol=0,
+            atol=TOLERANCE * abs(expected).max(),
+            err_msg=f"{ours} and Caffe's {theirs}",
+        )
 
 
 def compare(net: CaffeNet, model: str, mean: tuple[float, ...], folder, *, old: bool) -> Compared:
@@ -42,38 +47,61 @@ def compare(net: CaffeNet, model: str, mean: tuple[float, ...], folder, *, old: 
     (folder / "net.prototxt").write_text(net.text)
     reference = cv2.dnn.readNetFromCaffe(str(folder / "net.prototxt"), str(file))
     reference.enableFusion(False)
-    reference.setInput(np.ascontiguousarray(
-        (IMAGES[..., ::-1] - np.asarray(mean, np.float32)).transpose(0, 3, 1, 2)))
+    reference.setInput(
+        np.ascontiguousarray(
+            (IMAGES[..., ::-1] - np.asarray(mean, np.float32)).transpose(0, 3, 1, 2)
+        )
+    )
     names = reference.getLayerNames()
-    layers = {name: array.transpose(0, 2, 3, 1) if array.ndim == 4 else array
-              for name, array in zip(names, reference.forward(names), strict=True)}
+    layers = {
+        name: array.transpose(0, 2, 3, 1) if array.ndim == 4 else array
+        for name, array in zip(names, reference.forward(names), strict=True)
+    }
 
     imported = import_network("caffe", model, str(file), common.get_config().model.to_dict())
-    network = build_model(model_settings({"model": imported.model_config}), num_classes=1000,
-                          image_size=imported.image_size)
-    outputs, state = jax.jit(lambda variables: network.apply(
-        variables, IMAGES, capture_intermediates=True, mutable="intermediates"))(
-            imported.variables)
-    flat = {name.removesuffix("/__call__"): value[0]
-            for name, value in flatten(state["intermediates"]).items()}
+    network = build_model(
+        model_settings({"model": imported.model_config}),
+        num_classes=1000,
+        image_size=imported.image_size,
+    )
+    outputs, state = jax.jit(
+        lambda variables: network.apply(
+            variables, IMAGES, capture_intermediates=True, mutable="intermediates"
+        )
+    )(imported.variables)
+    flat = {
+        name.removesuffix("/__call__"): value[0]
+        for name, value in flatten(state["intermediates"]).items()
+    }
     flat |= {field: getattr(outputs, field) for field in ("scores", "low_scores", "fused_scores")}
     if outputs.sub_images.high is not None:
         flat |= {"low": outputs.sub_images.low, "high": outputs.sub_images.high}
-    return Compared(imported, {k: np.asarray(v) for k, v in flat.items()
-                               if hasattr(v, "shape")}, layers)
+    return Compared(
+        imported, {k: np.asarray(v) for k, v in flat.items() if hasattr(v, "shape")}, layers
+    )
 
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory):
-    return compare(released_wae(), "wae-vgg16", (0, 0, 0), tmp_path_factory.mktemp("released"),
-                   old=False)
+    return compare(
+        released_wae(), "wae-vgg16", (0, 0, 0), tmp_path_factory.mktemp("released"), old=False
+    )
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [
-    ("low", "decom_conv_CA"), ("high", "decom_conv_CH"),
-    ("frontend/norm_low", "bn_CA"), ("frontend/norm_high", "bn_CH"),
-    ("backbone", "pool5_CA"), ("light", "pool5_CH"),
-    ("low_scores", "fc8_CA"), ("fused_scores", "fc8_fusion"), ("scores", "sum")])
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("low", "decom_conv_CA"),
+        ("high", "decom_conv_CH"),
+        ("frontend/norm_low", "bn_CA"),
+        ("frontend/norm_high", "bn_CH"),
+        ("backbone", "pool5_CA"),
+        ("light", "pool5_CH"),
+        ("low_scores", "fc8_CA"),
+        ("fused_scores", "fc8_fusion"),
+        ("scores", "sum"),
+    ],
+)
 def test_the_released_network(released, ours, theirs):
     released.check(ours, theirs)
 
@@ -96,12 +124,14 @@ def test_the_decoder_that_was_not_released_is_new_and_reported(released):
 def test_the_released_network_is_that_of_its_config(released):
     config = vgg16_config.get_config("released").model.to_dict()
     assert model_settings({"model": released.imported.model_config}) == model_settings(
-        {"model": config})
+        {"model": config}
+    )
 
 
 def test_a_batch_norm_that_summed_nothing_has_zeros():
-    np.testing.assert_array_equal(from_running_sum(np.ones(3, np.float32), np.zeros(1, np.float32)),
-                                  np.zeros(3))
+    np.testing.assert_array_equal(
+        from_running_sum(np.ones(3, np.float32), np.zeros(1, np.float32)), np.zeros(3)
+    )
 
 
 def test_vgg16(tmp_path):
@@ -115,11 +145,15 @@ def test_vgg16(tmp_path):
 
 
 def test_resnet50(tmp_path):
-    compared = compare(resnet50(224), "resnet50", (103.0626, 115.9029, 123.1516), tmp_path,
-                       old=False)
+    compared = compare(
+        resnet50(224), "resnet50", (103.0626, 115.9029, 123.1516), tmp_path, old=False
+    )
     compared.check("backbone/stem_norm", "scale_conv1")
-    blocks = [f"{stage}{block}" for stage, count in ((2, 3), (3, 4), (4, 6), (5, 3))
-              for block in "abcdef"[:count]]
+    blocks = [
+        f"{stage}{block}"
+        for stage, count in ((2, 3), (3, 4), (4, 6), (5, 3))
+        for block in "abcdef"[:count]
+    ]
     for name in blocks:
         ours = f"backbone/stage{int(name[0]) - 1}_block{'abcdef'.index(name[1]) + 1}"
         compared.check(f"{ours}/norm1", f"scale{name}_branch2a")

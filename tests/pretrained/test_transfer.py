@@ -26,8 +26,9 @@ SIZE = 32
 
 def build(model_config, seed=0, classes=10, size=SIZE):
     """(model, random variables)."""
-    model = build_model(model_settings({"model": model_config}), num_classes=classes,
-                        image_size=size)
+    model = build_model(
+        model_settings({"model": model_config}), num_classes=classes, image_size=size
+    )
     rng = np.random.default_rng(seed)
 
     def draw(path, x):
@@ -49,16 +50,20 @@ def imported_from(config, **fields):
 
 
 FULL = {"frontend.name": "identity"}
-CAFFE = FULL | {"input.channel_order": "BGR", "input.mean": [104.0, 117.0, 124.0],
-                "input.std": [1.0, 1.0, 1.0]}
+CAFFE = FULL | {
+    "input.channel_order": "BGR",
+    "input.mean": [104.0, 117.0, 124.0],
+    "input.std": [1.0, 1.0, 1.0],
+}
 
 
 def test_input_scale_goes_into_the_first_conv(tiny_config):
     model, imported = imported_from(model_config(tiny_config, **CAFFE))
     scaled = with_unit_variance(imported)
     assert scaled.model_config["input"]["std"] == [57.375, 57.12, 58.395]
-    other = build_model(model_settings({"model": scaled.model_config}), num_classes=10,
-                        image_size=SIZE)
+    other = build_model(
+        model_settings({"model": scaled.model_config}), num_classes=10, image_size=SIZE
+    )
     images = seeded.images(2, SIZE)
     expected = np.asarray(model.apply(imported.variables, images).scores)
     found = np.asarray(other.apply(scaled.variables, images).scores)
@@ -70,8 +75,11 @@ def test_the_input_convention_is_taken_over_and_told(tiny_config):
     _, imported = imported_from(model_config(tiny_config, **CAFFE))
     config = model_config(tiny_config, **{"backbone.pool_rounding": "down"})
     adopted, lines = adopt(config, imported)
-    assert adopted["input"] == {"channel_order": "BGR", "mean": [104.0, 117.0, 124.0],
-                                "std": [1.0, 1.0, 1.0]}
+    assert adopted["input"] == {
+        "channel_order": "BGR",
+        "mean": [104.0, 117.0, 124.0],
+        "std": [1.0, 1.0, 1.0],
+    }
     assert adopted["frontend"] == config["frontend"]
     assert adopted["backbone"]["pool_rounding"] == "down"
     assert len(lines) == 3
@@ -89,31 +97,48 @@ def test_backbone_and_fitting_head_are_taken(tiny_config):
     _, imported = imported_from(model_config(tiny_config, **FULL))
     model, variables = build(model_config(tiny_config))
     started, lines = start_from(imported, variables, model, light="fresh")
-    jax.tree.map(np.testing.assert_array_equal, started["params"]["backbone"],
-                 imported.variables["params"]["backbone"])
-    jax.tree.map(np.testing.assert_array_equal, started["params"]["head_low"],
-                 imported.variables["params"]["head_low"])
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        started["params"]["backbone"],
+        imported.variables["params"]["backbone"],
+    )
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        started["params"]["head_low"],
+        imported.variables["params"]["head_low"],
+    )
     for part in ("frontend", "light", "head_fused"):
-        jax.tree.map(np.testing.assert_array_equal, started["params"][part],
-                     variables["params"][part])
-    assert lines[1:] == ["pretrained: head_low/scores",
-                         "freshly initialised: frontend, head_fused, light"]
+        jax.tree.map(
+            np.testing.assert_array_equal, started["params"][part], variables["params"][part]
+        )
+    assert lines[1:] == [
+        "pretrained: head_low/scores",
+        "freshly initialised: frontend, head_fused, light",
+    ]
 
 
-FC = {"head.kind": "fc", "head.hidden_single": [6, 5], "head.hidden_low": [6, 5],
-      "head.hidden_fused": [4]}
+FC = {
+    "head.kind": "fc",
+    "head.hidden_single": [6, 5],
+    "head.hidden_low": [6, 5],
+    "head.hidden_fused": [4],
+}
 
 
-@pytest.mark.parametrize("changes, classes, taken", [
-    # At half the resolution the first layer has fewer inputs: the others have nothing to read.
-    ({}, 10, set()),
-    ({"frontend.name": "identity"}, 10, {"fc1", "fc2", "scores"}),
-    ({"frontend.name": "identity"}, 7, {"fc1", "fc2"}),
-    ({"frontend.name": "identity", "head.hidden_single": [6, 4]}, 10, {"fc1"}),
-    ({"frontend.name": "identity", "head.kind": "pool"}, 10, set()),
-])
-def test_a_head_is_taken_up_to_the_first_layer_that_does_not_fit(changes, classes, taken,
-                                                                 tiny_config):
+@pytest.mark.parametrize(
+    "changes, classes, taken",
+    [
+        # At half the resolution the first layer has fewer inputs: the others have nothing to read.
+        ({}, 10, set()),
+        ({"frontend.name": "identity"}, 10, {"fc1", "fc2", "scores"}),
+        ({"frontend.name": "identity"}, 7, {"fc1", "fc2"}),
+        ({"frontend.name": "identity", "head.hidden_single": [6, 4]}, 10, {"fc1"}),
+        ({"frontend.name": "identity", "head.kind": "pool"}, 10, set()),
+    ],
+)
+def test_a_head_is_taken_up_to_the_first_layer_that_does_not_fit(
+    changes, classes, taken, tiny_config
+):
     _, imported = imported_from(model_config(tiny_config, **FULL | FC))
     model, variables = build(model_config(tiny_config, **FC | changes), classes=classes)
     started, lines = start_from(imported, variables, model, light="fresh")
@@ -126,7 +151,8 @@ def test_a_head_is_taken_up_to_the_first_layer_that_does_not_fit(changes, classe
 
 
 TRUNKS = {
-    "vgg": VGG(plan="8 8 M 16", width=1.0), "vgg, norms": VGG(plan="8 M 16", batch_norm=True),
+    "vgg": VGG(plan="8 8 M 16", width=1.0),
+    "vgg, norms": VGG(plan="8 M 16", batch_norm=True),
     "basic": ResNet(kind="basic", blocks=(2, 1), width=0.125),
     "bottleneck": ResNet(kind="bottleneck", blocks=(1, 2), width=0.125, stem="small"),
 }
@@ -148,21 +174,27 @@ def test_a_slimmed_trunk_computes_what_its_filters_did(name):
         if path.endswith("var"):
             return np.abs(x) + 0.5
         if kind == "params":
-            x[..., :-sizes[path][-1]] = 0
+            x[..., : -sizes[path][-1]] = 0
             if x.ndim == 4 and x.shape[2] != 3:
-                x[:, :, :-sizes[path][2]] = 0
+                x[:, :, : -sizes[path][2]] = 0
         elif path.endswith("mean"):
-            x[..., :-sizes[path.replace("mean", "scale")][-1]] = 0
+            x[..., : -sizes[path.replace("mean", "scale")][-1]] = 0
         return x
 
     shapes = jax.eval_shape(lambda: wide.init(jax.random.key(0), images, train=False))
     variables = jax.tree.map_with_path(cut, shapes)
-    params, stats = slim(flatten(variables["params"]), flatten(variables.get("batch_stats", {})),
-                         flatten(small["params"]))
+    params, stats = slim(
+        flatten(variables["params"]),
+        flatten(variables.get("batch_stats", {})),
+        flatten(small["params"]),
+    )
     assert {path: x.shape for path, x in params.items()} == sizes
     expected = np.asarray(wide.apply(variables, images, train=False))
-    found = np.asarray(narrow.apply({"params": unflatten(params), "batch_stats": unflatten(stats)},
-                                    images, train=False))
+    found = np.asarray(
+        narrow.apply(
+            {"params": unflatten(params), "batch_stats": unflatten(stats)}, images, train=False
+        )
+    )
     count = found.shape[-1]
     assert count * 4 == expected.shape[-1]
     np.testing.assert_allclose(found, expected[..., -count:], atol=1e-5 * np.abs(expected).max())
@@ -171,14 +203,19 @@ def test_a_slimmed_trunk_computes_what_its_filters_did(name):
 
 def test_slimming_keeps_the_norm_of_each_filter():
     rng = np.random.default_rng(0)
-    params = {"conv1_1/kernel": rng.normal(size=(3, 3, 3, 8)), "conv1_1/bias": np.zeros(8),
-              "conv1_2/kernel": rng.normal(size=(3, 3, 8, 8)), "conv1_2/bias": np.arange(8)}
+    params = {
+        "conv1_1/kernel": rng.normal(size=(3, 3, 3, 8)),
+        "conv1_1/bias": np.zeros(8),
+        "conv1_2/kernel": rng.normal(size=(3, 3, 8, 8)),
+        "conv1_2/bias": np.arange(8),
+    }
     narrow = {"conv1_1/kernel": np.zeros((3, 3, 9, 2)), "conv1_2/kernel": np.zeros((3, 3, 2, 2))}
     cut, _ = slim(params, {}, narrow)
     norms = np.linalg.norm(params["conv1_2/kernel"].reshape(-1, 8), axis=0)
     best = np.sort(np.argsort(-norms)[:2])
-    np.testing.assert_allclose(np.linalg.norm(cut["conv1_2/kernel"].reshape(-1, 2), axis=0),
-                               norms[best])
+    np.testing.assert_allclose(
+        np.linalg.norm(cut["conv1_2/kernel"].reshape(-1, 2), axis=0), norms[best]
+    )
     np.testing.assert_array_equal(cut["conv1_2/bias"], best)
     # It reads another number of channels, so it stays as initialised.
     assert not cut["conv1_1/kernel"].any()
@@ -196,8 +233,14 @@ def test_resnet50_with_wae_starts_with_the_pretrained_features(base_model, tmp_p
     """As train.py --config=configs/resnet50.py:wae --config.init.pretrained=FILE starts."""
     shapes = FIXTURE["computed"]["torchvision resnet50"]["shapes"]
     file = tmp_path / "resnet50.safetensors"
-    safetensors.numpy.save_file({name: seeded.weights(name, tuple(shape))
-                                 for name, shape in shapes.items() if "num_b" not in name}, file)
+    safetensors.numpy.save_file(
+        {
+            name: seeded.weights(name, tuple(shape))
+            for name, shape in shapes.items()
+            if "num_b" not in name
+        },
+        file,
+    )
     config = resnet50.get_config("wae")
     config.init.update(pretrained=str(file), source="torchvision", light="slim")
     config = json.loads(json.dumps(config.to_dict()))
@@ -207,30 +250,51 @@ def test_resnet50_with_wae_starts_with_the_pretrained_features(base_model, tmp_p
     variables = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), variable_shapes(model, 224))
     started, lines = start_from(imported, variables, model, light="slim")
     assert lines[-1] == "freshly initialised: frontend, head_fused"
-    original = build_model(model_settings({"model": imported.model_config}), num_classes=50,
-                           image_size=224)
+    original = build_model(
+        model_settings({"model": imported.model_config}), num_classes=50, image_size=224
+    )
     half = np.random.default_rng(0).normal(size=(1, 112, 112, 3)).astype(np.float32)
 
     def features(model, variables):
-        return np.asarray(model.apply(variables, half, method=lambda m, x: m.backbone(
-            x, train=False)))
+        return np.asarray(
+            model.apply(variables, half, method=lambda m, x: m.backbone(x, train=False))
+        )
 
     np.testing.assert_array_equal(features(model, started), features(original, imported.variables))
     assert features(model, started).std() > 0.1
 
 
-SMALL = {"data.image_size": 32, "data.train_split": "train[:64]", "data.eval_split": "test[:64]",
-         "data.eval_batch_size": 64, "parallel.devices": 1, "stages.autoencoder.steps": 2,
-         "stages.end_to_end.steps": 2}
+SMALL = {
+    "data.image_size": 32,
+    "data.train_split": "train[:64]",
+    "data.eval_split": "test[:64]",
+    "data.eval_batch_size": 64,
+    "parallel.devices": 1,
+    "stages.autoencoder.steps": 2,
+    "stages.end_to_end.steps": 2,
+}
 
 
-def test_training_starts_from_a_checkpoint_and_goes_on(tiny_config, cifar10, tmp_path, capsys,
-                                                        flat):
-    full = tiny_config(SMALL | {"model.frontend.name": "identity", "run_stages": ("end_to_end",),
-                                "model.input.mean": (1.0, 2.0, 3.0)})
+def test_training_starts_from_a_checkpoint_and_goes_on(
+    tiny_config, cifar10, tmp_path, capsys, flat
+):
+    full = tiny_config(
+        SMALL
+        | {
+            "model.frontend.name": "identity",
+            "run_stages": ("end_to_end",),
+            "model.input.mean": (1.0, 2.0, 3.0),
+        }
+    )
     train(full, str(tmp_path / "full"))
-    wae = tiny_config(SMALL | {"init.pretrained": str(tmp_path / "full"), "init.light": "slim",
-                               "run_stages": ("autoencoder",)})
+    wae = tiny_config(
+        SMALL
+        | {
+            "init.pretrained": str(tmp_path / "full"),
+            "init.light": "slim",
+            "run_stages": ("autoencoder",),
+        }
+    )
     capsys.readouterr()
     train(wae, str(tmp_path / "wae"))
     told = capsys.readouterr().err
@@ -247,13 +311,16 @@ def test_training_starts_from_a_checkpoint_and_goes_on(tiny_config, cifar10, tmp
     assert "is complete" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("changes, word", [
-    ({"init.pretrained": "nowhere"}, "nowhere"),
-    ({"init.pretrained": __file__}, r"config\.init\.source"),
-    ({"init.pretrained": "nowhere", "init.source": "keras"}, "nowhere"),
-    ({"init.pretrained": "nowhere", "init.source": "kears"}, "kears"),
-    ({"init.pretrained": "x", "restore": "y"}, "exclude"),
-])
+@pytest.mark.parametrize(
+    "changes, word",
+    [
+        ({"init.pretrained": "nowhere"}, "nowhere"),
+        ({"init.pretrained": __file__}, r"config\.init\.source"),
+        ({"init.pretrained": "nowhere", "init.source": "keras"}, "nowhere"),
+        ({"init.pretrained": "nowhere", "init.source": "kears"}, "kears"),
+        ({"init.pretrained": "x", "restore": "y"}, "exclude"),
+    ],
+)
 def test_mistakes_end_before_the_workdir_is_made(changes, word, tiny_config, tmp_path):
     with pytest.raises(UserError, match=word):
         train(tiny_config(changes), str(tmp_path / "run"))
@@ -263,7 +330,8 @@ def test_mistakes_end_before_the_workdir_is_made(changes, word, tiny_config, tmp
 def test_pretrained_weights_need_one_branch(tiny_config, cifar10, tmp_path, base_config):
     config = model_config(tiny_config)
     _, imported = imported_from(config)
-    checkpoint.write_checkpoint(dataclasses.replace(imported, image_size=SIZE), base_config,
-                               str(tmp_path / "wae"))
+    checkpoint.write_checkpoint(
+        dataclasses.replace(imported, image_size=SIZE), base_config, str(tmp_path / "wae")
+    )
     with pytest.raises(UserError, match="two"):
         train(tiny_config({"init.pretrained": str(tmp_path / "wae")}), str(tmp_path / "run"))

@@ -11,13 +11,18 @@ from wae_jax.runtime.devices import AXIS, Parallel
 STEPS = 5
 STAGES = ("autoencoder", "classifier", "joint")
 # Batch norm is on in the tiny config; heads with dropout as in the released network.
-CHANGES = {"model.head.kind": "fc", "model.head.dropout": 0.5, "model.head.hidden_low": (16,),
-           "model.head.hidden_fused": (16,)}
+CHANGES = {
+    "model.head.kind": "fc",
+    "model.head.dropout": 0.5,
+    "model.head.hidden_low": (16,),
+    "model.head.hidden_fused": (16,),
+}
 
 
 def settings(mode="jit", devices=0):
-    return ParallelSettings(mode=mode, devices=devices, coordinator="", num_processes=1,
-                            process_id=0)
+    return ParallelSettings(
+        mode=mode, devices=devices, coordinator="", num_processes=1, process_id=0
+    )
 
 
 def test_there_are_four_devices_to_test_with():
@@ -30,8 +35,9 @@ def train(trainer, parallel):
     state, metrics = parallel.put_state(trainer.new_state()), []
     for number in range(STEPS):
         state, parts = step(state, parallel.put_train_batch(trainer.batch(number)))
-        metrics.append({name: float(np.mean(parallel.local_value(value)))
-                        for name, value in parts.items()})
+        metrics.append(
+            {name: float(np.mean(parallel.local_value(value))) for name, value in parts.items()}
+        )
     return jax.device_get(parallel.get_state(state)), metrics
 
 
@@ -57,8 +63,9 @@ def test_four_devices_train_as_one(mode, trainer, one_device, flat):
         found, expected = flat(getattr(state, part)), flat(getattr(expected_state, part))
         assert found.keys() == expected.keys()
         for name in expected:
-            np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-5,
-                                       err_msg=name)
+            np.testing.assert_allclose(
+                found[name], expected[name], rtol=1e-5, atol=1e-5, err_msg=name
+            )
     assert int(state.step) == STEPS
     for now, then in zip(metrics, expected_metrics, strict=True):
         assert now == pytest.approx(then, rel=1e-4)
@@ -88,8 +95,10 @@ def test_a_state_comes_back_as_it_was_put(mode, make_trainer, flat):
     assert before.keys() == after.keys()
     for name, value in before.items():
         np.testing.assert_array_equal(after[name], value)
-    assert all(x.sharding.is_fully_replicated and len(x.sharding.device_set) == 4
-               for x in jax.tree.leaves(back))
+    assert all(
+        x.sharding.is_fully_replicated and len(x.sharding.device_set) == 4
+        for x in jax.tree.leaves(back)
+    )
 
 
 def test_batches_are_split_over_the_devices(make_trainer):
@@ -108,10 +117,13 @@ def test_axis_name_is_for_pmap_only():
     assert Parallel(settings(mode="pmap")).axis_name == AXIS
 
 
-@pytest.mark.parametrize("change, message", [
-    ({"devices": 5}, "parallel.devices is 5, but jax sees 4"),
-    ({"mode": "vmap"}, "parallel.mode is 'vmap'"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"devices": 5}, "parallel.devices is 5, but jax sees 4"),
+        ({"mode": "vmap"}, "parallel.mode is 'vmap'"),
+    ],
+)
 def test_what_cannot_be_run_on_is_refused(change, message):
     with pytest.raises(UserError, match=message):
         Parallel(settings(**change))

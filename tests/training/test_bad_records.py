@@ -33,18 +33,33 @@ def photos(tmp_path_factory):
 
 def flags(root):
     """A tiny network and a few steps on these photos."""
-    return ["--config=configs/quickstart.py", "--config.data.name=folder",
-            f"--config.data.data_dir={root}", "--config.data.eval_split=validation",
-            "--config.data.augmentation=imagenet", "--config.data.image_size=32",
-            "--config.data.eval_batch_size=16", "--config.model.backbone.plan=4 M",
-            "--config.model.frontend.channels=4", "--config.run_stages=('joint',)",
-            "--config.stages.joint.steps=5", "--config.stages.joint.batch_size=8",
-            "--config.log_every=1"]
+    return [
+        "--config=configs/quickstart.py",
+        "--config.data.name=folder",
+        f"--config.data.data_dir={root}",
+        "--config.data.eval_split=validation",
+        "--config.data.augmentation=imagenet",
+        "--config.data.image_size=32",
+        "--config.data.eval_batch_size=16",
+        "--config.model.backbone.plan=4 M",
+        "--config.model.frontend.channels=4",
+        "--config.run_stages=('joint',)",
+        "--config.stages.joint.steps=5",
+        "--config.stages.joint.batch_size=8",
+        "--config.log_every=1",
+    ]
 
 
 def train(root, env, *arguments):
-    return subprocess.run([sys.executable, "train.py", *arguments], cwd=root, env=env, text=True,
-                          capture_output=True, timeout=240, check=False)
+    return subprocess.run(
+        [sys.executable, "train.py", *arguments],
+        cwd=root,
+        env=env,
+        text=True,
+        capture_output=True,
+        timeout=240,
+        check=False,
+    )
 
 
 def test_train_and_evaluate(photos, root, run_env, tmp_path):
@@ -56,8 +71,9 @@ def test_train_and_evaluate(photos, root, run_env, tmp_path):
     assert "Traceback" not in stopped.stderr
 
     # The same run goes on once it is told to skip.
-    done = train(root, run_env, *arguments, "--config.data.bad_records=skip",
-                 "--config.data.workers=1")
+    done = train(
+        root, run_env, *arguments, "--config.data.bad_records=skip", "--config.data.workers=1"
+    )
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout.splitlines()[-1])
     assert (figures["step"], figures["eval_count"]) == (5, PHOTOS - 1)

@@ -14,6 +14,7 @@ from wae_jax.checkpoints import store
 from wae_jax.checkpoints.load import load_step
 from wae_jax.config import DistillSettings, ParallelSettings, settings_from_config
 from wae_jax.errors import UserError
+from wae_jax.inference.fold import for_inference
 from wae_jax.models.outputs import Outputs
 from wae_jax.runtime.devices import Parallel
 from wae_jax.training import losses
@@ -21,15 +22,30 @@ from wae_jax.training.distill import load_teacher
 from wae_jax.training.loop import train
 from wae_jax.training.steps import make_train_step, stage_loss
 
-SMALL = {"data.image_size": 32, "data.train_split": "train[:256]", "data.eval_split": "test[:64]",
-         "data.eval_batch_size": 64, "model.backbone.plan": "4 M", "parallel.devices": 1,
-         "log_every": 1, "checkpoint_every": 3, "keep_checkpoints": 3}
-FULL = SMALL | {"model.frontend.name": "identity", "run_stages": ("end_to_end",),
-                "stages.end_to_end.steps": 8}
+SMALL = {
+    "data.image_size": 32,
+    "data.train_split": "train[:256]",
+    "data.eval_split": "test[:64]",
+    "data.eval_batch_size": 64,
+    "model.backbone.plan": "4 M",
+    "parallel.devices": 1,
+    "log_every": 1,
+    "checkpoint_every": 3,
+    "keep_checkpoints": 3,
+}
+FULL = SMALL | {
+    "model.frontend.name": "identity",
+    "run_stages": ("end_to_end",),
+    "stages.end_to_end.steps": 8,
+}
 # The teacher sees what the student sees: augmented and mixed images.
-STUDENT = SMALL | {"data.rand_augment.ops": 1, "data.mixup": 0.5, "data.cutmix": 1.0,
-                   "run_stages": ("autoencoder", "classifier", "joint"),
-                   **{f"stages.{name}.steps": 4 for name in ("autoencoder", "classifier", "joint")}}
+STUDENT = SMALL | {
+    "data.rand_augment.ops": 1,
+    "data.mixup": 0.5,
+    "data.cutmix": 1.0,
+    "run_stages": ("autoencoder", "classifier", "joint"),
+    **{f"stages.{name}.steps": 4 for name in ("autoencoder", "classifier", "joint")},
+}
 
 
 def random(*shape, seed=0):
@@ -46,19 +62,25 @@ def test_the_loss_by_hand(temperature):
     log_p, log_q = log_softmax(teacher / temperature), log_softmax(student / temperature)
     expected = temperature**2 * (np.exp(log_p) * (log_p - log_q)).sum(-1).mean()
     assert expected > 0.1
-    np.testing.assert_allclose(losses.distillation_loss(student, teacher, temperature), expected,
-                               rtol=1e-5)
-    np.testing.assert_allclose(losses.distillation_loss(teacher, teacher, temperature), 0,
-                               atol=1e-5)
+    np.testing.assert_allclose(
+        losses.distillation_loss(student, teacher, temperature), expected, rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        losses.distillation_loss(teacher, teacher, temperature), 0, atol=1e-5
+    )
 
 
 def test_its_gradient_is_the_papers_and_none_reaches_the_teacher():
     """Hinton et al., equation 2: T^2 times (q - p) / T, over the batch."""
     student, teacher, temperature = random(6, 7), random(6, 7, seed=1), 4.0
     to_student, to_teacher = jax.grad(losses.distillation_loss, argnums=(0, 1))(
-        student, teacher, temperature)
-    expected = temperature * (jax.nn.softmax(student / temperature)
-                              - jax.nn.softmax(teacher / temperature)) / 6
+        student, teacher, temperature
+    )
+    expected = (
+        temperature
+        * (jax.nn.softmax(student / temperature) - jax.nn.softmax(teacher / temperature))
+        / 6
+    )
     np.testing.assert_allclose(to_student, expected, atol=1e-6)
     np.testing.assert_array_equal(to_teacher, np.zeros_like(teacher))
 
@@ -72,21 +94,30 @@ def distilled_step(trainer, teacher, distill, axis_name=None):
     """The trainer's step with a teacher, made of another trainer's model."""
     model = trainer.model.clone()
     if axis_name is not None:
-        model = wae_jax.build_model(trainer.settings.model, num_classes=10, image_size=16,
-                                    axis_name=axis_name)
+        model = wae_jax.build_model(
+            trainer.settings.model, num_classes=10, image_size=16, axis_name=axis_name
+        )
     trains_frontend = "train" in jax.tree.leaves(trainer.labels.get("frontend", {}))
-    return make_train_step(model, trainer.stage.settings, trainer.settings.losses,
-                           trainer.optimizer, trains_frontend=trains_frontend, seed=7,
-                           teacher=teacher, distill=distill)
+    return make_train_step(
+        model,
+        trainer.stage.settings,
+        trainer.settings.losses,
+        trainer.optimizer,
+        trains_frontend=trains_frontend,
+        seed=7,
+        teacher=teacher,
+        distill=distill,
+    )
 
 
 @pytest.fixture(scope="module")
 def full(make_trainer):
     """A full-resolution network in its inference form; random weights, made less alike."""
-    trainer = make_trainer("end_to_end", {"model.frontend.name": "identity",
-                                          "run_stages": ("end_to_end",)})
+    trainer = make_trainer(
+        "end_to_end", {"model.frontend.name": "identity", "run_stages": ("end_to_end",)}
+    )
     variables = jax.tree.map(lambda x: 2 * x, trainer.variables)
-    return trainer.model.for_inference(variables)
+    return for_inference(trainer.model, variables)
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.25, 1.0])
@@ -97,15 +128,18 @@ def test_both_losses_are_weighed(weight, make_trainer):
     low, fused, taught = (jnp.asarray(random(6, 10, seed=seed)) for seed in range(3))
     outputs = Outputs(scores=low + fused, low_scores=low, fused_scores=fused)
     batch, stage = {"label": np.arange(6)}, trainer.stage.settings
-    loss, parts = stage_loss(outputs, batch, stage, settings, DistillSettings("", 2.0, weight),
-                             taught)
+    loss, parts = stage_loss(
+        outputs, batch, stage, settings, DistillSettings("", 2.0, weight), taught
+    )
     plain, plain_parts = stage_loss(outputs, batch, stage, settings)
     assert parts.keys() - plain_parts.keys() == {"distillation"}
-    np.testing.assert_allclose(parts["distillation"],
-                               losses.distillation_loss(low + fused, taught, 2.0))
+    np.testing.assert_allclose(
+        parts["distillation"], losses.distillation_loss(low + fused, taught, 2.0)
+    )
     assert parts["classification"] == plain_parts["classification"]
     np.testing.assert_allclose(
-        loss, plain + weight * (parts["distillation"] - parts["classification"]), rtol=1e-6)
+        loss, plain + weight * (parts["distillation"] - parts["classification"]), rtol=1e-6
+    )
 
 
 def test_the_step_asks_the_teacher_about_the_same_images(make_trainer, full):
@@ -113,11 +147,17 @@ def test_the_step_asks_the_teacher_about_the_same_images(make_trainer, full):
     state, batch = trainer.new_state(), trainer.batch(0)
     step = distilled_step(trainer, teacher, DistillSettings("", 2.0, 0.5))
     parts = jax.jit(step)(state, batch, variables)[1]
-    student = jax.jit(lambda v, x: trainer.model.apply(
-        v, x, train=True, train_frontend=False, mutable=["batch_stats"])[0].scores)
+    student = jax.jit(
+        lambda v, x: (
+            trainer.model.apply(v, x, train=True, train_frontend=False, mutable=["batch_stats"])[
+                0
+            ].scores
+        )
+    )
     taught = jax.jit(lambda v, x: teacher.apply(v, x, train=False).scores)
-    expected = losses.distillation_loss(student(trainer.variables, batch["image"]),
-                                        taught(variables, batch["image"]), 2.0)
+    expected = losses.distillation_loss(
+        student(trainer.variables, batch["image"]), taught(variables, batch["image"]), 2.0
+    )
     np.testing.assert_allclose(parts["distillation"], expected, rtol=1e-4)
 
 
@@ -138,18 +178,25 @@ def run_on(make_trainer, full, flat):
     distill = DistillSettings("", 2.0, 0.5)
 
     def run_on(mode, devices):
-        parallel = Parallel(ParallelSettings(mode=mode, devices=devices, coordinator="",
-                                             num_processes=1, process_id=0))
+        parallel = Parallel(
+            ParallelSettings(
+                mode=mode, devices=devices, coordinator="", num_processes=1, process_id=0
+            )
+        )
         step = parallel.compile_train_step(
-            distilled_step(trainer, teacher, distill, parallel.axis_name), constants=variables)
+            distilled_step(trainer, teacher, distill, parallel.axis_name), constants=variables
+        )
         state = parallel.put_state(trainer.new_state())
         for number in range(3):
             batch = trainer.batch(number)
-            batch |= {"other_label": batch["label"][::-1].copy(),
-                      "label_weight": np.linspace(0.5, 1, 16, dtype=np.float32)}
+            batch |= {
+                "other_label": batch["label"][::-1].copy(),
+                "label_weight": np.linspace(0.5, 1, 16, dtype=np.float32),
+            }
             state, parts = step(state, parallel.put_train_batch(batch))
         parts = {name: float(np.mean(parallel.local_value(x))) for name, x in parts.items()}
         return flat(jax.device_get(parallel.get_state(state)).params), parts
+
     return run_on
 
 
@@ -199,9 +246,15 @@ def test_a_run_with_a_teacher_logs_it_where_it_taught(student_dir):
     for line in train_lines(student_dir):
         assert ("distillation" in line) == (line["stage"] != "autoencoder")
     assert {line["stage"] for line in train_lines(student_dir)} == {
-        "autoencoder", "classifier", "joint"}
-    assert all(line["distillation"] > 0 for line in train_lines(student_dir)
-               if line["stage"] != "autoencoder")
+        "autoencoder",
+        "classifier",
+        "joint",
+    }
+    assert all(
+        line["distillation"] > 0
+        for line in train_lines(student_dir)
+        if line["stage"] != "autoencoder"
+    )
 
 
 def test_the_teacher_stays_as_it_was_and_is_not_stored(student_dir, teacher_dir, flat):
@@ -212,8 +265,9 @@ def test_the_teacher_stays_as_it_was_and_is_not_stored(student_dir, teacher_dir,
     assert variables_of(student_dir, flat).keys() == flat(plain[1]).keys()
 
 
-def test_a_stopped_run_goes_on_to_the_same_end(student_dir, tiny_config, teacher_dir, tmp_path,
-                                               flat):
+def test_a_stopped_run_goes_on_to_the_same_end(
+    student_dir, tiny_config, teacher_dir, tmp_path, flat
+):
     workdir = tmp_path / "run"
     shutil.copytree(student_dir, workdir)
     shutil.rmtree(workdir / "checkpoints" / "12")  # as if killed early in the joint stage
@@ -242,8 +296,13 @@ def test_a_teacher_of_the_students_own_kind_teaches_nothing_new(student_dir, tin
     source = wae_jax.data.open_source("cifar10", "test[:8]")
     teacher = load_teacher(settings, source.info)
     model, variables = wae_jax.load(str(student_dir))
-    images = next(iter(wae_jax.data.make_eval_loader(
-        source, wae_jax.data.make_transform("small", 32, train=False), batch_size=8)))["image"]
+    images = next(
+        iter(
+            wae_jax.data.make_eval_loader(
+                source, wae_jax.data.make_transform("small", 32, train=False), batch_size=8
+            )
+        )
+    )["image"]
     scores = model.apply(variables, images).scores
     taught = teacher.model.apply(teacher.variables, images, train=False).scores
     assert np.ptp(scores) > 0
@@ -264,8 +323,10 @@ MISTAKES = {
     "negative": ({"distill.weight": -0.1}, r"config\.distill\.weight is -0\.1"),
     "not a number": ({"distill.weight": float("nan")}, r"config\.distill\.weight is nan"),
     "nothing to teach": ({"run_stages": ("autoencoder",)}, "no stage .* has a classification loss"),
-    "another image size": ({"data.image_size": 16, "data.augmentation": "imagenet"},
-                           "reads images of 32 x 32, and config.data.image_size is 16"),
+    "another image size": (
+        {"data.image_size": 16, "data.augmentation": "imagenet"},
+        "reads images of 32 x 32, and config.data.image_size is 16",
+    ),
 }
 
 
@@ -278,14 +339,20 @@ def test_mistakes_are_told_before_training_starts(mistake, tiny_config, teacher_
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
-@pytest.mark.parametrize("changes, message", [
-    ({"num_classes": 11, "class_names": None}, "knows 10 classes, and cifar10 has 11"),
-    ({"class_names": ("airplane", "lorry", *"cdefghij")}, "class 1 is 'automobile' there and "
-                                                          "'lorry' in cifar10"),
-])
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"num_classes": 11, "class_names": None}, "knows 10 classes, and cifar10 has 11"),
+        (
+            {"class_names": ("airplane", "lorry", *"cdefghij")},
+            "class 1 is 'automobile' there and 'lorry' in cifar10",
+        ),
+    ],
+)
 def test_a_teacher_of_other_classes_is_refused(changes, message, tiny_config, teacher_dir):
     info = dataclasses.replace(wae_jax.data.open_source("cifar10", "test").info, **changes)
-    settings = settings_from_config(json.loads(json.dumps(
-        student_config(tiny_config, teacher_dir).to_dict())))
+    settings = settings_from_config(
+        json.loads(json.dumps(student_config(tiny_config, teacher_dir).to_dict()))
+    )
     with pytest.raises(UserError, match=message):
         load_teacher(settings, info)

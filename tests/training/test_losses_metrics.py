@@ -37,8 +37,11 @@ def test_unknown_reduction_is_an_error():
 
 def test_reconstruction_and_energy_are_squared_norms():
     image, other = random(3, 4, 4, 3), random(3, 4, 4, 3)
-    np.testing.assert_allclose(losses.reconstruction_loss(image, other, "caffe"),
-                               ((image - other) ** 2).sum() / 6, rtol=1e-6)
+    np.testing.assert_allclose(
+        losses.reconstruction_loss(image, other, "caffe"),
+        ((image - other) ** 2).sum() / 6,
+        rtol=1e-6,
+    )
     np.testing.assert_allclose(losses.energy_loss(other, "mean"), (other**2).mean(), rtol=1e-6)
 
 
@@ -54,35 +57,44 @@ def test_cross_entropy_by_hand(smoothing):
     scores, labels = random(4, 7), np.array([0, 6, 3, 3])
     log_p = scores - np.log(np.exp(scores).sum(-1, keepdims=True))
     target = np.eye(7)[labels] * (1 - smoothing) + smoothing / 7
-    np.testing.assert_allclose(losses.cross_entropy(scores, labels, smoothing),
-                               -(target * log_p).sum(-1).mean(), rtol=1e-5)
+    np.testing.assert_allclose(
+        losses.cross_entropy(scores, labels, smoothing), -(target * log_p).sum(-1).mean(), rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_cross_entropy_of_mixed_labels_is_the_mix_of_both(smoothing):
     scores, labels, others = random(4, 7), np.array([0, 6, 3, 3]), np.array([1, 1, 3, 0])
     weights = np.array([1.0, 0.7, 0.5, 0.9], np.float32)
-    expected = [w * losses.cross_entropy(scores[i : i + 1], labels[i : i + 1], smoothing)
-                + (1 - w) * losses.cross_entropy(scores[i : i + 1], others[i : i + 1], smoothing)
-                for i, w in enumerate(weights)]
-    np.testing.assert_allclose(losses.cross_entropy(scores, labels, smoothing, others, weights),
-                               np.mean(expected), rtol=1e-5)
+    expected = [
+        w * losses.cross_entropy(scores[i : i + 1], labels[i : i + 1], smoothing)
+        + (1 - w) * losses.cross_entropy(scores[i : i + 1], others[i : i + 1], smoothing)
+        for i, w in enumerate(weights)
+    ]
+    np.testing.assert_allclose(
+        losses.cross_entropy(scores, labels, smoothing, others, weights),
+        np.mean(expected),
+        rtol=1e-5,
+    )
 
 
 NAN = np.nan
 
 
-@pytest.mark.parametrize("scores, label, rank", [
-    ([3, 2, 1, 0], 0, 0),
-    ([3, 2, 1, 0], 3, 3),
-    ([1, 1, 0, 0], 0, 1),  # a tie is not a win
-    ([5, 5, 5, 5], 2, 3),  # nor is knowing nothing
-    ([NAN, 2, 1, 0], 0, 3),
-    ([3, NAN, 1, 0], 0, 1),
-    ([NAN, NAN, NAN, NAN], 1, 3),
-    ([np.inf, 0, 0, 0], 0, 0),
-    ([-np.inf, 0, 0, 0], 0, 3),
-])
+@pytest.mark.parametrize(
+    "scores, label, rank",
+    [
+        ([3, 2, 1, 0], 0, 0),
+        ([3, 2, 1, 0], 3, 3),
+        ([1, 1, 0, 0], 0, 1),  # a tie is not a win
+        ([5, 5, 5, 5], 2, 3),  # nor is knowing nothing
+        ([NAN, 2, 1, 0], 0, 3),
+        ([3, NAN, 1, 0], 0, 1),
+        ([NAN, NAN, NAN, NAN], 1, 3),
+        ([np.inf, 0, 0, 0], 0, 0),
+        ([-np.inf, 0, 0, 0], 0, 3),
+    ],
+)
 def test_rank_of_label(scores, label, rank):
     found = metrics.rank_of_label(jnp.array([scores], jnp.float32), jnp.array([label]))
     assert found.tolist() == [rank]
@@ -94,8 +106,10 @@ def identity(x):
 
 def sums_of(outputs, labels=None, mask=None, denormalise=identity):
     count = next(len(x) for x in (outputs.scores, outputs.images) if x is not None)
-    batch = {"label": np.zeros(count, np.int32) if labels is None else np.asarray(labels),
-             "mask": np.ones(count, np.float32) if mask is None else np.asarray(mask, np.float32)}
+    batch = {
+        "label": np.zeros(count, np.int32) if labels is None else np.asarray(labels),
+        "mask": np.ones(count, np.float32) if mask is None else np.asarray(mask, np.float32),
+    }
     return {k: float(v) for k, v in metrics.image_sums(outputs, batch, denormalise).items()}
 
 
@@ -120,18 +134,24 @@ def test_nan_and_constant_scores_are_wrong():
 
 def test_branch_scores_are_told_apart():
     low, fused = np.eye(6, dtype=np.float32)[[0, 1]], np.eye(6, dtype=np.float32)[[2, 1]]
-    figures = figures_of(Outputs(scores=low + 3 * fused, low_scores=low, fused_scores=fused),
-                         [0, 1])
+    figures = figures_of(
+        Outputs(scores=low + 3 * fused, low_scores=low, fused_scores=fused), [0, 1]
+    )
     assert (figures["top1"], figures["top1_low"], figures["top1_fused"]) == (0.5, 1.0, 0.5)
 
 
 def test_parts_that_do_not_exist_are_none():
     scores = random(3, 6)
-    figures = figures_of(Outputs(scores=scores, low_scores=scores,
-                                 sub_images=SubImages(random(3, 2, 2, 3))))
+    figures = figures_of(
+        Outputs(scores=scores, low_scores=scores, sub_images=SubImages(random(3, 2, 2, 3)))
+    )
     assert tuple(figures) == metrics.METRIC_NAMES
     assert [name for name, value in figures.items() if value is None] == [
-        "top1_low", "top1_fused", "psnr", "high_energy"]
+        "top1_low",
+        "top1_fused",
+        "psnr",
+        "high_energy",
+    ]
 
 
 def test_psnr_by_hand():
@@ -168,15 +188,22 @@ def test_high_energy_is_the_ratio_of_total_energies():
 def all_outputs(count):
     low, fused = random(count, 8), random(count, 8)
     images = rng.integers(0, 256, (count, 4, 4, 3)).astype(np.float32)
-    return Outputs(scores=low + fused, low_scores=low, fused_scores=fused,
-                   sub_images=SubImages(random(count, 2, 2, 3), random(count, 2, 2, 3)),
-                   images=images, reconstruction=images + 9 * random(count, 4, 4, 3))
+    return Outputs(
+        scores=low + fused,
+        low_scores=low,
+        fused_scores=fused,
+        sub_images=SubImages(random(count, 2, 2, 3), random(count, 2, 2, 3)),
+        images=images,
+        reconstruction=images + 9 * random(count, 4, 4, 3),
+    )
 
 
 def take(outputs, rows):
     sub = outputs.sub_images
-    parts = {name: getattr(outputs, name)[rows] for name in (
-        "scores", "low_scores", "fused_scores", "images", "reconstruction")}
+    parts = {
+        name: getattr(outputs, name)[rows]
+        for name in ("scores", "low_scores", "fused_scores", "images", "reconstruction")
+    }
     return Outputs(sub_images=SubImages(sub.low[rows], sub.high[rows]), **parts)
 
 
@@ -185,9 +212,12 @@ def test_masked_images_do_not_count():
     rows = np.array([0, 2, 3])
     mask = np.isin(np.arange(6), rows)
     # What is masked may even be no number.
-    spoilt = {name: np.where(mask.reshape(-1, *[1] * (getattr(outputs, name).ndim - 1)),
-                             getattr(outputs, name), NAN)
-              for name in ("scores", "low_scores", "fused_scores", "reconstruction")}
+    spoilt = {
+        name: np.where(
+            mask.reshape(-1, *[1] * (getattr(outputs, name).ndim - 1)), getattr(outputs, name), NAN
+        )
+        for name in ("scores", "low_scores", "fused_scores", "reconstruction")
+    }
     found = sums_of(outputs.replace(**spoilt), labels, mask)
     expected = sums_of(take(outputs, rows), labels[rows])
     assert found == pytest.approx(expected, rel=1e-6)

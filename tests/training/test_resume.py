@@ -21,11 +21,21 @@ from wae_jax.errors import UserError
 
 STEPS = {"autoencoder": 9, "classifier": 9, "joint": 9}
 CHANGES = {
-    "data.image_size": 32, "data.eval_split": "test[:64]", "data.eval_batch_size": 64,
-    "model.backbone.plan": "4 M", "model.frontend.channels": 4,
-    "model.frontend.decoder_channels": 4, "model.head.kind": "fc", "model.head.dropout": 0.5,
-    "model.head.hidden_low": (8,), "model.head.hidden_fused": (8,), "ema_decay": 0.5,
-    "log_every": 1, "checkpoint_every": 3, "keep_checkpoints": 3, "parallel.devices": 1,
+    "data.image_size": 32,
+    "data.eval_split": "test[:64]",
+    "data.eval_batch_size": 64,
+    "model.backbone.plan": "4 M",
+    "model.frontend.channels": 4,
+    "model.frontend.decoder_channels": 4,
+    "model.head.kind": "fc",
+    "model.head.dropout": 0.5,
+    "model.head.hidden_low": (8,),
+    "model.head.hidden_fused": (8,),
+    "ema_decay": 0.5,
+    "log_every": 1,
+    "checkpoint_every": 3,
+    "keep_checkpoints": 3,
+    "parallel.devices": 1,
     **{f"stages.{name}.steps": steps for name, steps in STEPS.items()},
     # Schedules with a shape, to show that they continue too.
     **{f"stages.{name}.schedule": "cosine" for name in STEPS},
@@ -42,13 +52,23 @@ def start(root, run_env, cifar10):
 
     def start(workdir: Path) -> subprocess.Popen:
         workdir.parent.mkdir(exist_ok=True, parents=True)
-        with (open(f"{workdir}.out", "w") as out, open(f"{workdir}.err", "w") as err):
+        with open(f"{workdir}.out", "w") as out, open(f"{workdir}.err", "w") as err:
             process = subprocess.Popen(
-                [sys.executable, "train.py", "--config=configs/quickstart.py",
-                 f"--workdir={workdir}", *flags],
-                cwd=root, env=run_env, stdout=out, stderr=err)
+                [
+                    sys.executable,
+                    "train.py",
+                    "--config=configs/quickstart.py",
+                    f"--workdir={workdir}",
+                    *flags,
+                ],
+                cwd=root,
+                env=run_env,
+                stdout=out,
+                stderr=err,
+            )
         started.append(process)
         return process
+
     yield start
     for process in started:
         process.kill()
@@ -73,8 +93,11 @@ def logged(workdir: Path) -> list[dict]:
 
 
 def train_lines(workdir: Path) -> list[dict]:
-    return [{k: v for k, v in line.items() if k not in TIMING}
-            for line in logged(workdir) if "eval_count" not in line]
+    return [
+        {k: v for k, v in line.items() if k not in TIMING}
+        for line in logged(workdir)
+        if "eval_count" not in line
+    ]
 
 
 def kill_in(process: subprocess.Popen, workdir: Path, stage: str) -> int:
@@ -94,8 +117,9 @@ def kill_in(process: subprocess.Popen, workdir: Path, stage: str) -> int:
 
 def arrays(step: Path, flat) -> dict[str, np.ndarray]:
     """Everything that a checkpoint keeps of the network and its training."""
-    restored = store._restore(step, **{
-        name: store.ocp.args.StandardRestore() for name in ("variables", "training")})
+    restored = store._restore(
+        step, **{name: store.ocp.args.StandardRestore() for name in ("variables", "training")}
+    )
     return flat(dict(restored.items()))
 
 
@@ -127,18 +151,27 @@ def runs(start, tmp_path_factory):
     last = start(killed)
     figures = [finish(whole, undisturbed), finish(last, killed)]
     messages.append(stderr_of(killed))
-    return {"undisturbed": undisturbed, "killed": killed, "stopped": stopped,
-            "figures": figures, "messages": messages}
+    return {
+        "undisturbed": undisturbed,
+        "killed": killed,
+        "stopped": stopped,
+        "figures": figures,
+        "messages": messages,
+    }
 
 
 def test_the_undisturbed_run_logged_every_step(runs):
     lines = train_lines(runs["undisturbed"])
     assert [line["step"] for line in lines] == list(range(1, 28))
     assert [line["stage"] for line in lines] == [
-        stage for stage, steps in STEPS.items() for _ in range(steps)]
+        stage for stage, steps in STEPS.items() for _ in range(steps)
+    ]
     evaluations = [line for line in logged(runs["undisturbed"]) if "eval_count" in line]
     assert [(line["stage"], line["step"]) for line in evaluations] == [
-        ("autoencoder", 9), ("classifier", 18), ("joint", 27)]
+        ("autoencoder", 9),
+        ("classifier", 18),
+        ("joint", 27),
+    ]
     assert len({line["loss"] for line in lines}) == 27
 
 
@@ -155,7 +188,8 @@ def test_a_run_killed_twice_ends_the_same(runs, flat):
 def test_its_figures_are_the_same_too(runs):
     undisturbed, killed = (
         {k: v for k, v in figures.items() if k not in ("train_seconds", "workdir")}
-        for figures in runs["figures"])
+        for figures in runs["figures"]
+    )
     assert killed == undisturbed
     assert undisturbed["eval_count"] == 64
 
@@ -172,8 +206,9 @@ def copy_of(workdir: Path, folder: Path) -> Path:
 
 def flip_a_byte(step: Path) -> Path:
     """In the middle of the largest file, which holds weights."""
-    victim = max((p for p in (step / "variables").rglob("*") if p.is_file()),
-                 key=lambda p: p.stat().st_size)
+    victim = max(
+        (p for p in (step / "variables").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size
+    )
     content = bytearray(victim.read_bytes())
     content[len(content) // 2] ^= 1
     victim.write_bytes(content)
@@ -188,13 +223,16 @@ def empty(step: Path) -> None:
 @pytest.fixture(scope="module")
 def again(runs, start, tmp_path_factory):
     """Two copies of the finished run, started again; one lost its last two checkpoints."""
-    damaged, finished = (copy_of(runs["undisturbed"], tmp_path_factory.mktemp(name))
-                         for name in ("damaged", "finished"))
+    damaged, finished = (
+        copy_of(runs["undisturbed"], tmp_path_factory.mktemp(name))
+        for name in ("damaged", "finished")
+    )
     empty(damaged / "checkpoints" / "27")
     flip_a_byte(damaged / "checkpoints" / "24")
     started = {"damaged": (damaged, start(damaged)), "finished": (finished, start(finished))}
-    return {name: (workdir, finish(process, workdir))
-            for name, (workdir, process) in started.items()}
+    return {
+        name: (workdir, finish(process, workdir)) for name, (workdir, process) in started.items()
+    }
 
 
 def test_damaged_checkpoints_are_named_and_passed_over(again, runs, flat):
@@ -219,7 +257,10 @@ def test_a_finished_run_says_the_same_again(again, runs):
 def test_it_does_not_log_the_same_evaluation_twice(again):
     lines = [line for line in logged(again["finished"][0]) if "eval_count" in line]
     assert [(line["stage"], line["step"]) for line in lines] == [
-        ("autoencoder", 9), ("classifier", 18), ("joint", 27)]
+        ("autoencoder", 9),
+        ("classifier", 18),
+        ("joint", 27),
+    ]
 
 
 def test_damage_that_is_asked_for_by_path_is_an_error(runs, tmp_path):
@@ -283,9 +324,16 @@ def changed_config(changes):
 @pytest.fixture(scope="module")
 def restored(runs, tmp_path_factory):
     """A run of one step at rate 0 that starts from another run's weights."""
-    config = changed_config({
-        "restore": str(runs["undisturbed"]), "run_stages": ("joint",), "stages.joint.steps": 1,
-        "stages.joint.learning_rate": 0.0, "stages.joint.weight_decay": 0.0, "seed": 5})
+    config = changed_config(
+        {
+            "restore": str(runs["undisturbed"]),
+            "run_stages": ("joint",),
+            "stages.joint.steps": 1,
+            "stages.joint.learning_rate": 0.0,
+            "stages.joint.weight_decay": 0.0,
+            "seed": 5,
+        }
+    )
     workdir = tmp_path_factory.mktemp("restored") / "run"
     return workdir, wae_jax.train(config, str(workdir))
 

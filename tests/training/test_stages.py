@@ -43,13 +43,18 @@ def in_frontend(names) -> set[str]:
 def test_a_stage_moves_its_own_part_and_nothing_else(stage, steps, trainers, flat):
     trainer = trainers[stage]
     state, _ = trainer.run(steps)
-    for before, after in ((flat(trainer.variables["params"]), flat(state.params)),
-                          (flat(trainer.variables["batch_stats"]), flat(state.batch_stats))):
+    for before, after in (
+        (flat(trainer.variables["params"]), flat(state.params)),
+        (flat(trainer.variables["batch_stats"]), flat(state.batch_stats)),
+    ):
         frontend = in_frontend(before)
         assert frontend
         assert before.keys() - frontend
-        expected = {"autoencoder": frontend, "classifier": before.keys() - frontend,
-                    "joint": before.keys()}[stage]
+        expected = {
+            "autoencoder": frontend,
+            "classifier": before.keys() - frontend,
+            "joint": before.keys(),
+        }[stage]
         assert moved(before, after) == expected
     assert int(state.step) == steps
 
@@ -58,15 +63,22 @@ def test_frozen_parameters_have_no_optimiser_state(trainers, flat):
     """Momentum of a frozen parameter would be memory for nothing."""
     trainer = trainers["classifier"]
     kept = [x for x in flat(trainer.optimizer.init(trainer.variables["params"])).values() if x.ndim]
-    trained = [x for name, x in flat(trainer.variables["params"]).items()
-               if not name.startswith("frontend/") and x.ndim]
+    trained = [
+        x
+        for name, x in flat(trainer.variables["params"]).items()
+        if not name.startswith("frontend/") and x.ndim
+    ]
     assert sorted(x.shape for x in kept) == sorted(x.shape for x in trained)
 
 
 # Deep networks at a thirty-second or sixteenth of their width, so that they compile quickly.
 SMALL = {
-    "model.light.name": "vgg", "model.light.plan": "4 M", "model.light.width": 1.0,
-    "model.backbone.stem": "small", "model.head.kind": "fc", "model.head.hidden_low": (8,),
+    "model.light.name": "vgg",
+    "model.light.plan": "4 M",
+    "model.light.width": 1.0,
+    "model.backbone.stem": "small",
+    "model.head.kind": "fc",
+    "model.head.hidden_low": (8,),
     "model.head.hidden_fused": (8,),
 }
 
@@ -77,23 +89,36 @@ SLOW_TO_COMPILE = ("resnet34", "resnet101", "resnet152")
 
 def random_variables(shapes, rng):
     """He-normal kernels, everything else away from 0: a residual block's last norm starts there."""
+
     def draw(leaf):
         if len(leaf.shape) > 1:
             scale = math.sqrt(2 / math.prod(leaf.shape[:-1]))
             return (scale * rng.standard_normal(leaf.shape)).astype(np.float32)
         return rng.uniform(0.3, 0.7, leaf.shape).astype(np.float32)
-    return {"params": jax.tree.map(draw, shapes["params"]),
-            "batch_stats": jax.tree.map(lambda x: np.ones(x.shape, x.dtype),
-                                        shapes["batch_stats"])}
+
+    return {
+        "params": jax.tree.map(draw, shapes["params"]),
+        "batch_stats": jax.tree.map(lambda x: np.ones(x.shape, x.dtype), shapes["batch_stats"]),
+    }
 
 
-@pytest.mark.parametrize("name", [
-    pytest.param(name, marks=pytest.mark.slow if name in SLOW_TO_COMPILE else ())
-    for name in sorted(BACKBONES)])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in SLOW_TO_COMPILE else ())
+        for name in sorted(BACKBONES)
+    ],
+)
 def test_every_parameter_gets_a_gradient_in_the_joint_stage(name, tiny_config, flat):
     width = 1 / 32 if name.startswith("vgg") else 1 / 16
-    config = tiny_config(SMALL | {"model.backbone.name": name, "losses.gamma": 1.0,
-                                  "model.backbone.width": 1.0 if name == "vgg" else width})
+    config = tiny_config(
+        SMALL
+        | {
+            "model.backbone.name": name,
+            "losses.gamma": 1.0,
+            "model.backbone.width": 1.0 if name == "vgg" else width,
+        }
+    )
     settings = settings_from_config(config.to_dict())
     size = settings.data.image_size
     model = build_model(settings.model, num_classes=10, image_size=size)
@@ -102,9 +127,14 @@ def test_every_parameter_gets_a_gradient_in_the_joint_stage(name, tiny_config, f
     images = rng.integers(0, 256, (4, size, size, 3)).astype(np.uint8)
 
     def loss(params):
-        outputs, _ = model.apply({**variables, "params": params}, images, train=True,
-                                 reconstruct=True, mutable=["batch_stats"],
-                                 rngs={"dropout": jax.random.key(0)})
+        outputs, _ = model.apply(
+            {**variables, "params": params},
+            images,
+            train=True,
+            reconstruct=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": jax.random.key(0)},
+        )
         return stage_loss(outputs, {"label": np.arange(4)}, settings.stages[-1], settings.losses)[0]
 
     gradients = flat(jax.jit(jax.grad(loss))(variables["params"]))
@@ -128,8 +158,9 @@ PEAK = {"learning_rate": 0.4, "warmup_epochs": 0.0, "final_fraction": 0.0, "epoc
 
 
 def test_constant_schedule(tiny_config):
-    np.testing.assert_allclose(rates(planned(tiny_config, **PEAK, schedule="constant")),
-                               np.full(20, 0.4), rtol=1e-6)
+    np.testing.assert_allclose(
+        rates(planned(tiny_config, **PEAK, schedule="constant")), np.full(20, 0.4), rtol=1e-6
+    )
 
 
 def test_warm_up_rises_in_equal_steps_from_above_zero(tiny_config):
@@ -147,8 +178,7 @@ def test_cosine_schedule(tiny_config):
 def test_cosine_schedule_after_warm_up_ends_at_the_stages_end(tiny_config):
     found = rates(planned(tiny_config, **PEAK | {"warmup_epochs": 0.04}, schedule="cosine"))
     np.testing.assert_allclose(found[:4], [0.08, 0.16, 0.24, 0.32], rtol=1e-5)
-    np.testing.assert_allclose(found[4:], 0.2 * (1 + np.cos(np.pi * np.arange(16) / 16)),
-                               rtol=1e-5)
+    np.testing.assert_allclose(found[4:], 0.2 * (1 + np.cos(np.pi * np.arange(16) / 16)), rtol=1e-5)
 
 
 def test_linear_schedule(tiny_config):
@@ -158,25 +188,44 @@ def test_linear_schedule(tiny_config):
 
 @pytest.mark.parametrize("warmup_epochs", [0.0, 0.02])
 def test_step_schedule_counts_from_the_stages_start(warmup_epochs, tiny_config):
-    found = rates(planned(tiny_config, **PEAK | {"warmup_epochs": warmup_epochs},
-                          schedule="step", step_epochs=0.06, step_factor=0.5))
+    found = rates(
+        planned(
+            tiny_config,
+            **PEAK | {"warmup_epochs": warmup_epochs},
+            schedule="step",
+            step_epochs=0.06,
+            step_factor=0.5,
+        )
+    )
     expected = np.repeat([0.4, 0.2, 0.1, 0.05], [6, 6, 6, 2])
     skip = round(100 * warmup_epochs)
     np.testing.assert_allclose(found[skip:], expected[skip:], rtol=1e-5)
 
 
 def test_stages_follow_each_other_without_a_gap(tiny_config):
-    config = tiny_config({"stages.autoencoder.epochs": 0.5, "stages.classifier.epochs": 1.004,
-                          "stages.joint.steps": 7})
+    config = tiny_config(
+        {
+            "stages.autoencoder.epochs": 0.5,
+            "stages.classifier.epochs": 1.004,
+            "stages.joint.steps": 7,
+        }
+    )
     plan = plan_stages(settings_from_config(config.to_dict()).stages, 1600)
     assert [(s.name, s.first_step, s.last_step) for s in plan] == [
-        ("autoencoder", 0, 50), ("classifier", 50, 151), ("joint", 151, 158)]
+        ("autoencoder", 0, 50),
+        ("classifier", 50, 151),
+        ("joint", 151, 158),
+    ]
 
 
-@pytest.mark.parametrize("change, message", [
-    ({"epochs": 0.0}, "no steps"), ({"batch_size": 0}, "batch_size"),
-    ({"classification": False, "transform": False}, "neither"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"epochs": 0.0}, "no steps"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"classification": False, "transform": False}, "neither"),
+    ],
+)
 def test_stages_that_cannot_run_are_refused(change, message, tiny_config):
     with pytest.raises(UserError, match=message):
         planned(tiny_config, **change)
@@ -197,23 +246,31 @@ def one_update(stage, params, grads):
 
 PARAMS = {"kernel": np.full((2, 2), 3, np.float32), "bias": np.full(2, 3, np.float32)}
 ZEROS = jax.tree.map(np.zeros_like, PARAMS)
-PLAIN = {"optimizer": "sgd", "momentum": 0.0, "nesterov": False, "learning_rate": 0.5,
-         "schedule": "constant", "clip_norm": 0.0}
+PLAIN = {
+    "optimizer": "sgd",
+    "momentum": 0.0,
+    "nesterov": False,
+    "learning_rate": 0.5,
+    "schedule": "constant",
+    "clip_norm": 0.0,
+}
 
 
 @pytest.mark.parametrize("decay_biases", [False, True])
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_weight_decay_spares_biases_unless_told(optimizer, decay_biases, tiny_config):
-    stage = planned(tiny_config, **PLAIN | {"optimizer": optimizer}, weight_decay=0.1,
-                    decay_biases=decay_biases)
+    stage = planned(
+        tiny_config, **PLAIN | {"optimizer": optimizer}, weight_decay=0.1, decay_biases=decay_biases
+    )
     updates = one_update(stage, PARAMS, ZEROS)
     np.testing.assert_allclose(updates["kernel"], -0.5 * 0.1 * 3 * np.ones((2, 2)), rtol=1e-5)
     np.testing.assert_allclose(updates["bias"], -0.15 * decay_biases * np.ones(2), rtol=1e-5)
 
 
 def test_adams_weight_decay_is_part_of_its_gradient(tiny_config):
-    stage = planned(tiny_config, **PLAIN | {"optimizer": "adam"}, weight_decay=0.1,
-                    decay_biases=False)
+    stage = planned(
+        tiny_config, **PLAIN | {"optimizer": "adam"}, weight_decay=0.1, decay_biases=False
+    )
     updates = one_update(stage, PARAMS, ZEROS)
     # Adam's first step has the size of the learning rate, however small the gradient.
     np.testing.assert_allclose(updates["kernel"], np.full((2, 2), -0.5), rtol=1e-4)
@@ -232,11 +289,11 @@ def test_sgd_with_momentum_by_hand(tiny_config):
 def test_clipping_is_by_the_global_norm_and_before_weight_decay(tiny_config):
     grads = {"kernel": np.full((2, 2), 2, np.float32), "bias": np.full(2, 4, np.float32)}
     norm = math.sqrt(4 * 4 + 2 * 16)
-    stage = planned(tiny_config, **PLAIN | {"clip_norm": 1.0}, weight_decay=0.1,
-                    decay_biases=True)
+    stage = planned(tiny_config, **PLAIN | {"clip_norm": 1.0}, weight_decay=0.1, decay_biases=True)
     updates = one_update(stage, PARAMS, grads)
-    np.testing.assert_allclose(updates["kernel"], np.full((2, 2), -0.5 * (2 / norm + 0.3)),
-                               rtol=1e-5)
+    np.testing.assert_allclose(
+        updates["kernel"], np.full((2, 2), -0.5 * (2 / norm + 0.3)), rtol=1e-5
+    )
     np.testing.assert_allclose(updates["bias"], np.full(2, -0.5 * (4 / norm + 0.3)), rtol=1e-5)
 
 
@@ -256,15 +313,20 @@ def test_labels_cover_every_parameter(trainers, flat):
         leaves, _ = jax.tree.flatten_with_path(trainable_labels(params, pattern))
         labels = {"/".join(k.key for k in path): label for path, label in leaves}
         assert labels.keys() == paths.keys()
-        assert all((label == "train") == (name.startswith("frontend/") == part)
-                   for name, label in labels.items())
+        assert all(
+            (label == "train") == (name.startswith("frontend/") == part)
+            for name, label in labels.items()
+        )
 
 
-@pytest.mark.parametrize("pattern, message", [
-    ("front_end/", "matches no parameter; the network's parts are: .*backbone.*frontend"),
-    ("encoder/", "matches no parameter"),  # matched from the start of the path
-    ("(", "not a regular expression"),
-])
+@pytest.mark.parametrize(
+    "pattern, message",
+    [
+        ("front_end/", "matches no parameter; the network's parts are: .*backbone.*frontend"),
+        ("encoder/", "matches no parameter"),  # matched from the start of the path
+        ("(", "not a regular expression"),
+    ],
+)
 def test_patterns_that_train_nothing_are_refused(pattern, message, trainers):
     with pytest.raises(UserError, match=message):
         trainable_labels(trainers["joint"].variables["params"], pattern)
@@ -300,6 +362,7 @@ def loss_of(tiny_config, trainers, outputs):
     def loss_of(**changes):
         config = tiny_config({f"losses.{name}": value for name, value in changes.items()})
         return stage_loss(outputs, batch, stage, settings_from_config(config.to_dict()).losses)
+
     return loss_of
 
 
@@ -311,6 +374,7 @@ def entropy(trainers):
     def entropy(scores):
         log_sum = np.log(np.exp(scores.astype(np.float64)).sum(-1))
         return (log_sum - scores[np.arange(len(labels)), labels]).mean()
+
     return entropy
 
 
@@ -318,20 +382,28 @@ def entropy(trainers):
 def test_label_smoothing_reaches_the_loss(smoothing, loss_of, outputs, entropy):
     scores = outputs.scores
     uniform = (np.log(np.exp(scores).sum(-1, keepdims=True)) - scores).mean()
-    np.testing.assert_allclose(loss_of(label_smoothing=smoothing)[1]["classification"],
-                               (1 - smoothing) * entropy(scores) + smoothing * uniform, rtol=1e-5)
+    np.testing.assert_allclose(
+        loss_of(label_smoothing=smoothing)[1]["classification"],
+        (1 - smoothing) * entropy(scores) + smoothing * uniform,
+        rtol=1e-5,
+    )
 
 
 def test_the_joint_loss_is_the_sum_of_its_parts(loss_of, outputs, entropy):
-    loss, parts = loss_of(gamma=0.25, energy_weight=3.0, auxiliary_low=0.5, auxiliary_fused=2.0,
-                          label_smoothing=0.0)
-    expected = (entropy(outputs.scores) + 0.5 * entropy(outputs.low_scores)
-                + 2 * entropy(outputs.fused_scores)
-                + 0.25 * (parts["reconstruction"] + 3 * parts["energy"]))
+    loss, parts = loss_of(
+        gamma=0.25, energy_weight=3.0, auxiliary_low=0.5, auxiliary_fused=2.0, label_smoothing=0.0
+    )
+    expected = (
+        entropy(outputs.scores)
+        + 0.5 * entropy(outputs.low_scores)
+        + 2 * entropy(outputs.fused_scores)
+        + 0.25 * (parts["reconstruction"] + 3 * parts["energy"])
+    )
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
     np.testing.assert_allclose(outputs.scores, outputs.low_scores + outputs.fused_scores)
-    np.testing.assert_allclose(parts["reconstruction"],
-                               ((outputs.images - outputs.reconstruction) ** 2).mean(), rtol=1e-5)
+    np.testing.assert_allclose(
+        parts["reconstruction"], ((outputs.images - outputs.reconstruction) ** 2).mean(), rtol=1e-5
+    )
     np.testing.assert_allclose(parts["energy"], (outputs.sub_images.high**2).mean(), rtol=1e-5)
 
 
@@ -369,8 +441,13 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_float32_parameters(make_trainer
 GOLDEN = {
     "autoencoder": {"energy": 0.18372, "loss": 1.03416, "reconstruction": 0.850437},
     "classifier": {"classification": 3.74524, "loss": 3.74524, "top1": 0.125},
-    "joint": {"classification": 3.78621, "energy": 0.18372, "loss": 4.82036,
-              "reconstruction": 0.850437, "top1": 0.0625},
+    "joint": {
+        "classification": 3.78621,
+        "energy": 0.18372,
+        "loss": 4.82036,
+        "reconstruction": 0.850437,
+        "top1": 0.0625,
+    },
 }
 
 
@@ -380,4 +457,5 @@ def test_golden_first_step(stage, trainers):
     found = {name: float(f"{float(value):.6g}") for name, value in sorted(metrics.items())}
     assert found == pytest.approx(GOLDEN[stage], rel=1e-4), (
         f"first-step metrics changed; if on purpose, renew GOLDEN[{stage!r}] in {__name__}.py "
-        f"with {json.dumps(found)}")
+        f"with {json.dumps(found)}"
+    )

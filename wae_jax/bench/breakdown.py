@@ -11,8 +11,13 @@ from wae_jax.bench.measure import BASE, Job, Row, compile_ahead
 from wae_jax.bench.networks import Network
 from wae_jax.bench.timing import Call, time_in_passes
 
-PART_OF_MODULE = {"frontend": "front end", "backbone": "low branch", "light": "light branch",
-                  "head_low": "heads", "head_fused": "heads"}
+PART_OF_MODULE = {
+    "frontend": "front end",
+    "backbone": "low branch",
+    "light": "light branch",
+    "head_low": "heads",
+    "head_fused": "heads",
+}
 REST = "rest"
 WORTH_A_WARNING = 0.85  # of the MAC ratio
 
@@ -72,8 +77,7 @@ def part_calls(network: Network, batch_size: int, device: jax.Device) -> dict[st
     sub_images = add("front end", _split, images)
     features = [add("low branch", lambda m, x: m.backbone(x, train=False), sub_images.low)]
     if sub_images.high is not None:
-        features.append(add("light branch", lambda m, x: m.light(x, train=False),
-                            sub_images.high))
+        features.append(add("light branch", lambda m, x: m.light(x, train=False), sub_images.high))
     add("heads", _heads, *features)
     return calls
 
@@ -81,23 +85,42 @@ def part_calls(network: Network, batch_size: int, device: jax.Device) -> dict[st
 def measure_parts(jobs: Iterable[Job], device: jax.Device, *, seconds: float) -> list[Part]:
     """Times the parts of each job of scope "model" next to the whole, all jobs in turn."""
     jobs = list(jobs)
-    cells = {(job.network.method, *job.cell):
-             {**part_calls(job.network, job.batch_size, device), REST: job.call} for job in jobs}
+    cells = {
+        (job.network.method, *job.cell): {
+            **part_calls(job.network, job.batch_size, device),
+            REST: job.call,
+        }
+        for job in jobs
+    }
     timings = time_in_passes(cells, seconds=seconds, passes=3)
     parts = []
     for job, timing in zip(jobs, timings.values(), strict=True):
         macs = part_macs(job.network)
         ms = {name: timing.median(name) for name in timing.ms}
         ms[REST] -= sum(value for name, value in ms.items() if name != REST)
-        parts += [Part(job.network.method, job.batch_size, job.network.dtype, name,
-                       macs.get(name, 0), value) for name, value in ms.items()]
+        parts += [
+            Part(
+                job.network.method,
+                job.batch_size,
+                job.network.dtype,
+                name,
+                macs.get(name, 0),
+                value,
+            )
+            for name, value in ms.items()
+        ]
     return parts
 
 
 def falls_short(row: Row) -> bool:
     """Whether the realised speed-up is far below what the MACs promise."""
-    return (row.scope == "model" and row.method != BASE and row.speedup is not None
-            and bool(row.mac_ratio) and row.speedup < WORTH_A_WARNING * row.mac_ratio)
+    return (
+        row.scope == "model"
+        and row.method != BASE
+        and row.speedup is not None
+        and bool(row.mac_ratio)
+        and row.speedup < WORTH_A_WARNING * row.mac_ratio
+    )
 
 
 def warning(row: Row, base: Row, parts: Sequence[Part]) -> str:
@@ -107,11 +130,16 @@ def warning(row: Row, base: Row, parts: Sequence[Part]) -> str:
     its MACs would take at the rate of ``base``.
     """
     ms_per_mac = base.latency_ms / base.macs
-    own = [p for p in parts if (p.method, p.batch_size, p.dtype)
-           == (row.method, row.batch_size, row.dtype)]
+    own = [
+        p
+        for p in parts
+        if (p.method, p.batch_size, p.dtype) == (row.method, row.batch_size, row.dtype)
+    ]
     worst = max(own, key=lambda p: p.latency_ms - p.macs * ms_per_mac)
     name = "what lies between the parts" if worst.part == REST else f"the {worst.part}"
-    return (f"{row.method}, batch {row.batch_size}, {row.dtype}: {row.speedup:.2f}x faster is only "
-            f"{100 * row.speedup / row.mac_ratio:.0f} % of its MAC ratio of {row.mac_ratio:.2f}x. "
-            f"Most is lost in {name}: {worst.latency_ms:.3g} of {row.latency_ms:.3g} ms, where "
-            f"its MACs would take {worst.macs * ms_per_mac:.3g} ms at full's rate.")
+    return (
+        f"{row.method}, batch {row.batch_size}, {row.dtype}: {row.speedup:.2f}x faster is only "
+        f"{100 * row.speedup / row.mac_ratio:.0f} % of its MAC ratio of {row.mac_ratio:.2f}x. "
+        f"Most is lost in {name}: {worst.latency_ms:.3g} of {row.latency_ms:.3g} ms, where "
+        f"its MACs would take {worst.macs * ms_per_mac:.3g} ms at full's rate."
+    )

@@ -35,13 +35,19 @@ from wae_jax.errors import UserError
 FLAGS = flags.FlagValues()
 _CONFIG = config_flags.DEFINE_config_file("config", None, "As for train.py.", flag_values=FLAGS)
 _SECONDS = flags.DEFINE_float("seconds", 40.0, "Measuring time, for all rows.", flag_values=FLAGS)
-_WORKERS = flags.DEFINE_list("workers", [], "Numbers of worker processes to measure, 0: threads. "
-                             "Default: 0 and the number of cores.", flag_values=FLAGS)
-_PEER = flags.DEFINE_enum("peer", None, ["torchvision"], "Also measure this one.",
-                          flag_values=FLAGS)
+_WORKERS = flags.DEFINE_list(
+    "workers",
+    [],
+    "Numbers of worker processes to measure, 0: threads. Default: 0 and the number of cores.",
+    flag_values=FLAGS,
+)
+_PEER = flags.DEFINE_enum(
+    "peer", None, ["torchvision"], "Also measure this one.", flag_values=FLAGS
+)
 _JSON = flags.DEFINE_string("json", None, "File for everything measured.", flag_values=FLAGS)
-_CSV = flags.DEFINE_string("csv", None, "File for the rows; NAME.env.json is written beside it.",
-                           flag_values=FLAGS)
+_CSV = flags.DEFINE_string(
+    "csv", None, "File for the rows; NAME.env.json is written beside it.", flag_values=FLAGS
+)
 flags.mark_flag_as_required("config", flag_values=FLAGS)
 
 _ROUNDS = 2  # each pipeline is measured so often, in turns
@@ -113,9 +119,12 @@ def measure_parts(source: data.Source, transform: data.Transform, count: int) ->
         transform(images, draws)
         clock["transform"] += time.perf_counter() - transforming
         clock["all"] += time.perf_counter() - began
-    times = {"read": clock["read"], "decode": clock["decode"],
-             "crop and resize": clock["transform"] - clock["decode"],
-             "batch": clock["all"] - clock["read"] - clock["transform"]}
+    times = {
+        "read": clock["read"],
+        "decode": clock["decode"],
+        "crop and resize": clock["transform"] - clock["decode"],
+        "batch": clock["all"] - clock["read"] - clock["transform"],
+    }
     return [Part(part, 1e6 * seconds / count) for part, seconds in times.items()]
 
 
@@ -159,14 +168,16 @@ def measure_rate(batches: Iterator[int], seconds: float, warm_up: int) -> tuple[
 
 
 def _our_batches(source, transform, mix, batch_size: int, workers: int) -> Iterator[int]:
-    with data.make_train_loader(source, transform, mix=mix, batch_size=batch_size, seed=0,
-                                workers=workers) as loader:
+    with data.make_train_loader(
+        source, transform, mix=mix, batch_size=batch_size, seed=0, workers=workers
+    ) as loader:
         for batch in loader:
             yield len(batch["label"])
 
 
-def run_data_bench(d: DataSettings, batch_size: int, *, seconds: float, workers: tuple[int, ...],
-                   peer: str | None) -> tuple[list[Row], list[Part]]:
+def run_data_bench(
+    d: DataSettings, batch_size: int, *, seconds: float, workers: tuple[int, ...], peer: str | None
+) -> tuple[list[Row], list[Part]]:
     """Measures the training pipeline of `d`.
 
     seconds: for all pipelines together, warm-up not counted.
@@ -181,37 +192,62 @@ def run_data_bench(d: DataSettings, batch_size: int, *, seconds: float, workers:
     sample = np.linspace(0, len(source) - 1, min(len(source), 1000)).astype(int)
     image_bytes = statistics.fmean(len(encoded) for encoded, _ in source.read(sample))
     with tempfile.TemporaryDirectory() as folder:
-        pipelines = [("wae_jax, " + (f"{n} workers" if n else "threads"), n,
-                      lambda n=n: _our_batches(source, transform, mix, batch_size, n))
-                     for n in workers]
+        pipelines = [
+            (
+                "wae_jax, " + (f"{n} workers" if n else "threads"),
+                n,
+                lambda n=n: _our_batches(source, transform, mix, batch_size, n),
+            )
+            for n in workers
+        ]
         if peer:
             read = torchvision_batches(source, Path(folder), d.image_size, batch_size)
-            pipelines += [(f"torchvision, {n} workers", n, lambda n=n: read(n))
-                          for n in sorted({0, *workers, usable_cores()})]
+            pipelines += [
+                (f"torchvision, {n} workers", n, lambda n=n: read(n))
+                for n in sorted({0, *workers, usable_cores()})
+            ]
         rates, memory = {}, {}
         for _ in range(_ROUNDS):
             for name, n, start in pipelines:
                 with contextlib.closing(start()) as batches:
-                    rate, peak = measure_rate(batches, seconds / _ROUNDS / len(pipelines),
-                                              warm_up=2 * max(1, n or usable_cores()))
+                    rate, peak = measure_rate(
+                        batches,
+                        seconds / _ROUNDS / len(pipelines),
+                        warm_up=2 * max(1, n or usable_cores()),
+                    )
                 rates.setdefault(name, []).append(rate)
                 memory[name] = max(memory.get(name, 0.0), peak)
-    rows = [Row(name, n, usable_cores(), statistics.fmean(rates[name]),
-                statistics.fmean(rates[name]) * image_bytes / 1e6, image_bytes / 1e3, batch_size,
-                d.image_size, memory[name]) for name, n, _ in pipelines]
+    rows = [
+        Row(
+            name,
+            n,
+            usable_cores(),
+            statistics.fmean(rates[name]),
+            statistics.fmean(rates[name]) * image_bytes / 1e6,
+            image_bytes / 1e3,
+            batch_size,
+            d.image_size,
+            memory[name],
+        )
+        for name, n, _ in pipelines
+    ]
     return rows, measure_parts(source, transform, 512)
 
 
 def as_text(rows: list[Row], parts: list[Part]) -> str:
     """Two Markdown tables."""
     lines = ["| pipeline | images/s | MB/s | peak memory, MB |", "|---|---:|---:|---:|"]
-    lines += [f"| {r.pipeline} | {r.images_per_s:.0f} | {r.mb_per_s:.1f} | "
-              f"{r.peak_memory_mb:.0f} |" for r in rows]
+    lines += [
+        f"| {r.pipeline} | {r.images_per_s:.0f} | {r.mb_per_s:.1f} | {r.peak_memory_mb:.0f} |"
+        for r in rows
+    ]
     lines += ["", "| part, alone on one core | us per image |", "|---|---:|"]
     lines += [f"| {p.part} | {p.us_per_image:.0f} |" for p in parts]
     first = rows[0]
-    return (f"{first.kb_per_image:.1f} KB a photo, to {first.image_size} pixels, batches of "
-            f"{first.batch_size}, {first.cores} core(s)\n\n" + "\n".join(lines))
+    return (
+        f"{first.kb_per_image:.1f} KB a photo, to {first.image_size} pixels, batches of "
+        f"{first.batch_size}, {first.cores} core(s)\n\n" + "\n".join(lines)
+    )
 
 
 def main() -> None:
@@ -224,18 +260,33 @@ def main() -> None:
     except ValueError as error:
         raise UserError(f"--workers takes whole numbers: {error}") from error
     record = environment(jax.devices("cpu")[0])
-    rows, parts = run_data_bench(settings.data, settings.stages[-1].batch_size,
-                                 seconds=_SECONDS.value, workers=workers, peer=_PEER.value)
+    rows, parts = run_data_bench(
+        settings.data,
+        settings.stages[-1].batch_size,
+        seconds=_SECONDS.value,
+        workers=workers,
+        peer=_PEER.value,
+    )
     table = [dataclasses.asdict(row) for row in rows]
     if _JSON.value:
-        write_atomically(Path(_JSON.value), json.dumps({
-            "environment": record, "rows": table,
-            "parts": [dataclasses.asdict(part) for part in parts]}, indent=1) + "\n")
+        write_atomically(
+            Path(_JSON.value),
+            json.dumps(
+                {
+                    "environment": record,
+                    "rows": table,
+                    "parts": [dataclasses.asdict(part) for part in parts],
+                },
+                indent=1,
+            )
+            + "\n",
+        )
     if _CSV.value:
         with open(_CSV.value, "w", newline="") as file:
             writer = csv.DictWriter(file, table[0])
             writer.writeheader()
             writer.writerows(table)
-        write_atomically(Path(_CSV.value).with_suffix(".env.json"),
-                         json.dumps(record, indent=1) + "\n")
+        write_atomically(
+            Path(_CSV.value).with_suffix(".env.json"), json.dumps(record, indent=1) + "\n"
+        )
     print(as_text(rows, parts), flush=True)

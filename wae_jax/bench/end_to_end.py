@@ -36,8 +36,9 @@ def make_reader(size: int) -> Callable[[Sequence[bytes]], np.ndarray]:
     shorter = transform.resize
 
     def read(photos: Sequence[bytes]) -> np.ndarray:
-        images = (simplejpeg.decode_jpeg(photo, min_height=shorter, min_width=shorter)
-                  for photo in photos)
+        images = (
+            simplejpeg.decode_jpeg(photo, min_height=shorter, min_width=shorter) for photo in photos
+        )
         return transform(images, np.zeros((len(photos), 0)))
 
     return read
@@ -58,5 +59,8 @@ def end_to_end_job(job: Job, photos: Sequence[bytes], device: jax.Device) -> Job
         program = compile_ahead(without.scores, variables, images)
     read = make_reader(size)
     return dataclasses.replace(
-        job, scope="end_to_end", program=program,
-        call=lambda: program.run(variables, jax.device_put(read(batch), device)))
+        job,
+        scope="end_to_end",
+        program=program,
+        call=lambda: program.run(variables, jax.device_put(read(batch), device)),
+    )

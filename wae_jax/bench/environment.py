@@ -70,15 +70,19 @@ def environment(device: jax.Device) -> dict[str, Any]:
             versions[package] = None
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "python": platform.python_version(), **versions,
+        "python": platform.python_version(),
+        **versions,
         "system": f"{platform.system()} {platform.release()}",
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "async_dispatch": os.environ.get(process.ASYNC_DISPATCH, ""),
         "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", ""),
         "matmul_precision": jax.config.jax_default_matmul_precision,
-        "cpu": cpu_model(), "cores": usable_cores(), "cpu_threads": cpu_threads(),
+        "cpu": cpu_model(),
+        "cores": usable_cores(),
+        "cpu_threads": cpu_threads(),
         "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        "backend": device.platform, "device": device_name(device),
+        "backend": device.platform,
+        "device": device_name(device),
     }
 
 
@@ -91,5 +95,7 @@ def busy_warning(record: Mapping[str, Any]) -> str:
     load, cores = record["load_average"], record["cores"]
     if load is None or load <= cores:
         return ""
-    return (f"the machine was busy at the start (load {load} on {cores} cores): intervals are "
-            "wide, and PyTorch's times are worthless unless OMP_WAIT_POLICY=PASSIVE is set.")
+    return (
+        f"the machine was busy at the start (load {load} on {cores} cores): intervals are "
+        "wide, and PyTorch's times are worthless unless OMP_WAIT_POLICY=PASSIVE is set."
+    )

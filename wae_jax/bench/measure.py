@@ -92,8 +92,12 @@ def compile_ahead(fn: Callable, *args: Any, **jit_options: Any) -> Program:
     compiled = jax.jit(fn, **jit_options).lower(*args).compile()
     seconds = time.perf_counter() - began
     memory = compiled.memory_analysis()
-    return Program(compiled, seconds, xla_flops(compiled),
-                   None if memory is None else memory.temp_size_in_bytes)
+    return Program(
+        compiled,
+        seconds,
+        xla_flops(compiled),
+        None if memory is None else memory.temp_size_in_bytes,
+    )
 
 
 def count_params(params: Any) -> int:
@@ -114,8 +118,15 @@ def model_job(network: Network, batch_size: int, device: jax.Device) -> Job:
     # Of the plain convs: how the program computes them is not the network's cost.
     lowered = jax.jit(network.scores).lower(network.variables, images)
     program = dataclasses.replace(program, xla_flops=xla_flops(lowered))
-    return Job("model", network, batch_size, lambda: program.run(variables, images), program,
-               count_params(network.variables["params"]), inference_macs(network))
+    return Job(
+        "model",
+        network,
+        batch_size,
+        lambda: program.run(variables, images),
+        program,
+        count_params(network.variables["params"]),
+        inference_macs(network),
+    )
 
 
 def inference_macs(network: Network) -> int:
@@ -140,16 +151,32 @@ def rows_of_cell(jobs: Iterable[Job], timings: Timings, device: jax.Device) -> l
             faster = (1.0, 1.0, 1.0)
         middle = float(np.median(ms))
         flops = job.program.xla_flops
-        rows.append(Row(
-            scope=job.scope, method=network.method, backbone=network.backbone,
-            image_size=network.image_size, batch_size=job.batch_size, dtype=network.dtype,
-            backend=device.platform, device=device_name(device), params=job.params, macs=job.macs,
-            xla_flops=None if flops is None else flops / job.batch_size,
-            compile_s=job.program.compile_s, latency_ms=middle,
-            latency_p10_ms=float(np.percentile(ms, 10)),
-            latency_p90_ms=float(np.percentile(ms, 90)),
-            images_per_s=1e3 * job.batch_size / middle,
-            peak_temp_bytes=job.program.peak_temp_bytes, speedup=faster[0],
-            speedup_low=faster[1], speedup_high=faster[2], mac_ratio=ratio, top1=network.top1,
-            top5=network.top5, rounds=len(ms)))
+        rows.append(
+            Row(
+                scope=job.scope,
+                method=network.method,
+                backbone=network.backbone,
+                image_size=network.image_size,
+                batch_size=job.batch_size,
+                dtype=network.dtype,
+                backend=device.platform,
+                device=device_name(device),
+                params=job.params,
+                macs=job.macs,
+                xla_flops=None if flops is None else flops / job.batch_size,
+                compile_s=job.program.compile_s,
+                latency_ms=middle,
+                latency_p10_ms=float(np.percentile(ms, 10)),
+                latency_p90_ms=float(np.percentile(ms, 90)),
+                images_per_s=1e3 * job.batch_size / middle,
+                peak_temp_bytes=job.program.peak_temp_bytes,
+                speedup=faster[0],
+                speedup_low=faster[1],
+                speedup_high=faster[2],
+                mac_ratio=ratio,
+                top1=network.top1,
+                top5=network.top5,
+                rounds=len(ms),
+            )
+        )
     return rows

@@ -15,7 +15,7 @@ from wae_jax.checkpoints.load import load_step
 from wae_jax.config import DataSettings, Settings, choose, settings_from_config
 from wae_jax.errors import UserError
 from wae_jax.evaluation.evaluator import evaluate_inference_form
-from wae_jax.inference.fold import lay_out
+from wae_jax.inference.fold import for_inference, lay_out
 from wae_jax.models.classifier import DTYPES, Classifier, build_model, init_variables
 from wae_jax.runtime.devices import Parallel
 
@@ -60,8 +60,14 @@ class Network:
         return self.model.apply(variables, images, train=False).scores
 
 
-def build_network(method: str, config: Mapping[str, Any], dtype: str, *, num_classes: int = 0,
-                  checkpoint: str = "") -> Network:
+def build_network(
+    method: str,
+    config: Mapping[str, Any],
+    dtype: str,
+    *,
+    num_classes: int = 0,
+    checkpoint: str = "",
+) -> Network:
     """The network that ``config`` (a plain nested dict) describes.
 
     dtype: of the computation, in place of the config's.
@@ -83,12 +89,21 @@ def build_network(method: str, config: Mapping[str, Any], dtype: str, *, num_cla
     trained = build_model(settings.model, num_classes=num_classes, image_size=size)
     if variables is None:
         variables = random_variables(trained, size, settings.seed)
-    model, folded = trained.for_inference(variables)
-    folded = {**folded, "params": jax.tree.map(lambda x: x.astype(DTYPES[dtype]),
-                                               folded["params"])}
+    model, folded = for_inference(trained, variables)
+    folded = {**folded, "params": jax.tree.map(lambda x: x.astype(DTYPES[dtype]), folded["params"])}
     figures = _evaluate(trained, variables, settings) if checkpoint else {}
-    return Network(method, settings, dtype, num_classes, model, folded, trained, variables,
-                   top1=figures.get("top1"), top5=figures.get("top5"))
+    return Network(
+        method,
+        settings,
+        dtype,
+        num_classes,
+        model,
+        folded,
+        trained,
+        variables,
+        top1=figures.get("top1"),
+        top5=figures.get("top5"),
+    )
 
 
 def class_count(settings: DataSettings) -> int:
@@ -99,8 +114,12 @@ def class_count(settings: DataSettings) -> int:
     except (KeyError, AttributeError) as error:
         raise UserError(f"{settings.name} has no class labels; say --num_classes") from error
     except ValueError:  # not one of TFDS's own
-        return data.open_source(settings.name, settings.train_split, data_dir=settings.data_dir,
-                                cache_dir=settings.cache_dir).info.num_classes
+        return data.open_source(
+            settings.name,
+            settings.train_split,
+            data_dir=settings.data_dir,
+            cache_dir=settings.cache_dir,
+        ).info.num_classes
 
 
 def random_variables(model: Classifier, image_size: int, seed: int):
@@ -126,25 +145,34 @@ def random_variables(model: Classifier, image_size: int, seed: int):
 def _restore(method: str, config: Mapping[str, Any], checkpoint: str):
     """(variables, number of classes) of a checkpoint of the same network."""
     _, variables, meta = load_step(store.find(checkpoint))
-    own, held = (_leaves({"model": c["model"], "image_size": c["data"]["image_size"]})
-                 for c in (config, meta["config"]))
-    wrong = sorted(key for key in own.keys() | held.keys()
-                   if key != "model.dtype" and own.get(key) != held.get(key))
+    own, held = (
+        _leaves({"model": c["model"], "image_size": c["data"]["image_size"]})
+        for c in (config, meta["config"])
+    )
+    wrong = sorted(
+        key
+        for key in own.keys() | held.keys()
+        if key != "model.dtype" and own.get(key) != held.get(key)
+    )
     if wrong:
         raise UserError(
             f"{checkpoint} is no checkpoint of {method} in this config: {len(wrong)} key(s) "
             f"differ, the first is {wrong[0]} ({held.get(wrong[0])!r} there, "
-            f"{own.get(wrong[0])!r} here)")
+            f"{own.get(wrong[0])!r} here)"
+        )
     return variables, meta["num_classes"]
 
 
 def _leaves(tree) -> dict[str, Any]:
     """{"model.input.mean.0": 123.7, ...}."""
-    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf
-            for path, leaf in jax.tree.leaves_with_path(tree)}
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="."): leaf
+        for path, leaf in jax.tree.leaves_with_path(tree)
+    }
 
 
 def _evaluate(model: Classifier, variables, settings: Settings) -> dict[str, Any]:
     parallel = Parallel(dataclasses.replace(settings.parallel, mode="jit", devices=1))
-    return evaluate_inference_form(model, variables, settings.data, settings.data.eval_split,
-                                   parallel)
+    return evaluate_inference_form(
+        model, variables, settings.data, settings.data.eval_split, parallel
+    )

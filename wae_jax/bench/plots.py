@@ -22,8 +22,10 @@ def plot_rows(rows: Sequence[Row], path: Path) -> None:
     rows = [row for row in rows if row.scope == "model" and row.speedup is not None]
     panels = list(dict.fromkeys((row.dtype, row.batch_size) for row in rows))
     by_accuracy = bool(rows) and all(row.top1 is not None for row in rows)
-    markers = {method: MARKERS[i % len(MARKERS)]
-               for i, method in enumerate(dict.fromkeys(row.method for row in rows))}
+    markers = {
+        method: MARKERS[i % len(MARKERS)]
+        for i, method in enumerate(dict.fromkeys(row.method for row in rows))
+    }
     figure = Figure(figsize=(4.2 * max(1, len(panels)) + 2.4, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, max(1, len(panels)), squeeze=False)[0]
@@ -33,28 +35,48 @@ def plot_rows(rows: Sequence[Row], path: Path) -> None:
         axis.set_title(f"batch {batch}, {dtype}")
     axes[0].set_ylabel(f"speed-up over {BASE}, measured")
     if rows:
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center",
-                      fontsize="small")
-        figure.suptitle(f"{rows[0].backbone}, {rows[0].image_size} pixels, {rows[0].device}",
-                        fontsize="medium")
+        figure.legend(
+            *axes[0].get_legend_handles_labels(), loc="outside right center", fontsize="small"
+        )
+        figure.suptitle(
+            f"{rows[0].backbone}, {rows[0].image_size} pixels, {rows[0].device}", fontsize="medium"
+        )
     figure.savefig(path, dpi=150)
 
 
 def _draw_panel(axis, rows: Sequence[Row], markers: dict[str, str], by_accuracy: bool) -> None:
     for i, row in enumerate(rows):
         spread = [[row.speedup - row.speedup_low], [row.speedup_high - row.speedup]]
-        axis.errorbar(100 * row.top1 if by_accuracy else row.mac_ratio, row.speedup, yerr=spread,
-                      marker=markers[row.method], color=f"C{i}", linestyle="none", capsize=3,
-                      label=row.method)
+        axis.errorbar(
+            100 * row.top1 if by_accuracy else row.mac_ratio,
+            row.speedup,
+            yerr=spread,
+            marker=markers[row.method],
+            color=f"C{i}",
+            linestyle="none",
+            capsize=3,
+            label=row.method,
+        )
         if row.method == LIMIT:
-            axis.axhline(row.speedup, color=f"C{i}", linestyle="--", linewidth=1,
-                         label="limit: plain low resolution")
+            axis.axhline(
+                row.speedup,
+                color=f"C{i}",
+                linestyle="--",
+                linewidth=1,
+                label="limit: plain low resolution",
+            )
     if by_accuracy:
         axis.set_xlabel("top-1, %")
     else:
         highest = 1.08 * max(max(row.mac_ratio, row.speedup_high) for row in rows)
-        axis.plot([0, highest], [0, highest], color="0.6", linewidth=1, zorder=0,
-                  label="perfect: speed-up = MAC ratio")
+        axis.plot(
+            [0, highest],
+            [0, highest],
+            color="0.6",
+            linewidth=1,
+            zorder=0,
+            label="perfect: speed-up = MAC ratio",
+        )
         axis.set_xlim(0, highest)
         axis.set_xlabel("MACs of full / MACs")
     axis.set_ylim(bottom=0)

@@ -14,24 +14,38 @@ from wae_jax.bench.torch_peer import PeerRow
 from wae_jax.checkpoints.store import write_atomically
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
-TITLES = {"model": "network alone", "end_to_end": "end to end, from JPEG bytes",
-          "train_step": "one training step"}
+TITLES = {
+    "model": "network alone",
+    "end_to_end": "end to end, from JPEG bytes",
+    "train_step": "one training step",
+}
 
 
 def record(item: Row | Part | PeerRow) -> dict[str, Any]:
     """A dataclass as a JSON-able dict; floats to six significant digits."""
-    return {name: float(f"{value:.6g}") if isinstance(value, float) else value
-            for name, value in dataclasses.asdict(item).items()}
+    return {
+        name: float(f"{value:.6g}") if isinstance(value, float) else value
+        for name, value in dataclasses.asdict(item).items()
+    }
 
 
 def as_json(results: Results) -> str:
     """{"environment", "networks", "rows", "breakdown", "peer", "warnings"}; absent figures null."""
-    return json.dumps({
-        "environment": results.environment, "networks": results.networks,
-        "rows": [record(row) for row in results.rows],
-        "breakdown": [record(part) for part in results.breakdown],
-        "peer": [record(row) for row in results.peer], "warnings": results.warnings,
-    }, indent=1, allow_nan=False) + "\n"
+    return (
+        json.dumps(
+            {
+                "environment": results.environment,
+                "networks": results.networks,
+                "rows": [record(row) for row in results.rows],
+                "breakdown": [record(part) for part in results.breakdown],
+                "peer": [record(row) for row in results.peer],
+                "warnings": results.warnings,
+            },
+            indent=1,
+            allow_nan=False,
+        )
+        + "\n"
+    )
 
 
 def write_csv(results: Results, path: Path) -> None:
@@ -40,8 +54,9 @@ def write_csv(results: Results, path: Path) -> None:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(record(row) for row in results.rows)
-    write_atomically(path.with_suffix(".env.json"),
-                     json.dumps(results.environment, indent=1) + "\n")
+    write_atomically(
+        path.with_suffix(".env.json"), json.dumps(results.environment, indent=1) + "\n"
+    )
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> str:
@@ -49,8 +64,14 @@ def _aligned(lines: Sequence[Sequence[str]]) -> str:
     widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(lines[0]))]
 
     def show(cells):
-        return "| " + " | ".join(cell.rjust(width) if i else cell.ljust(width) for i, (cell, width)
-                                 in enumerate(zip(cells, widths, strict=True))) + " |"
+        return (
+            "| "
+            + " | ".join(
+                cell.rjust(width) if i else cell.ljust(width)
+                for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+            )
+            + " |"
+        )
 
     rule = ["-" * (width - 1) + ("-" if i == 0 else ":") for i, width in enumerate(widths)]
     return "\n".join([show(lines[0]), show(rule), *map(show, lines[1:])])
@@ -66,18 +87,34 @@ def _interval(values: Sequence[float | None]) -> str:
 
 def _row_table(rows: Sequence[Row]) -> str:
     with_accuracy = any(row.top1 is not None for row in rows)
-    heads = ["method", "params M", "GMACs / image", "MAC ratio", "speed-up [95 %]", "ms [p10, p90]",
-             "images/s", "temp MB", "compile s"] + ["top-1 %", "top-5 %"] * with_accuracy
+    heads = [
+        "method",
+        "params M",
+        "GMACs / image",
+        "MAC ratio",
+        "speed-up [95 %]",
+        "ms [p10, p90]",
+        "images/s",
+        "temp MB",
+        "compile s",
+    ] + ["top-1 %", "top-5 %"] * with_accuracy
     lines = [heads]
     for row in rows:
         accuracy = [_number(value, ".2f", 100.0) for value in (row.top1, row.top5)]
-        lines.append([
-            row.method, f"{row.params / 1e6:.3f}", f"{row.macs / 1e9:.4f}",
-            "-" if row.mac_ratio is None else f"{row.mac_ratio:.2f}x",
-            _interval((row.speedup, row.speedup_low, row.speedup_high)),
-            f"{row.latency_ms:.4g} [{row.latency_p10_ms:.4g}, {row.latency_p90_ms:.4g}]",
-            f"{row.images_per_s:.4g}", _number(row.peak_temp_bytes, ".1f", 1e-6),
-            f"{row.compile_s:.1f}", *(accuracy if with_accuracy else [])])
+        lines.append(
+            [
+                row.method,
+                f"{row.params / 1e6:.3f}",
+                f"{row.macs / 1e9:.4f}",
+                "-" if row.mac_ratio is None else f"{row.mac_ratio:.2f}x",
+                _interval((row.speedup, row.speedup_low, row.speedup_high)),
+                f"{row.latency_ms:.4g} [{row.latency_p10_ms:.4g}, {row.latency_p90_ms:.4g}]",
+                f"{row.images_per_s:.4g}",
+                _number(row.peak_temp_bytes, ".1f", 1e-6),
+                f"{row.compile_s:.1f}",
+                *(accuracy if with_accuracy else []),
+            ]
+        )
     return _aligned(lines)
 
 
@@ -88,11 +125,27 @@ def _part_table(parts: Sequence[Part]) -> str:
 
 
 def _peer_table(rows: Sequence[PeerRow]) -> str:
-    lines = [["method", "batch", "JAX ms", "PyTorch ms", "JAX / PyTorch time [95 %]", "largest "
-              "relative difference"]]
-    lines += [[r.method, str(r.batch_size), f"{r.jax_ms:.4g}", f"{r.torch_ms:.4g}",
-               _interval((r.ratio, r.ratio_low, r.ratio_high)), f"{r.difference:.1e}"]
-              for r in rows]
+    lines = [
+        [
+            "method",
+            "batch",
+            "JAX ms",
+            "PyTorch ms",
+            "JAX / PyTorch time [95 %]",
+            "largest relative difference",
+        ]
+    ]
+    lines += [
+        [
+            r.method,
+            str(r.batch_size),
+            f"{r.jax_ms:.4g}",
+            f"{r.torch_ms:.4g}",
+            _interval((r.ratio, r.ratio_low, r.ratio_high)),
+            f"{r.difference:.1e}",
+        ]
+        for r in rows
+    ]
     return _aligned(lines)
 
 
@@ -107,11 +160,14 @@ def _groups(items: Iterable[Any], *names: str) -> dict[tuple, list[Any]]:
 def as_text(results: Results) -> str:
     """Everything as Markdown: one table per measurement, batch size and dtype, then warnings."""
     env, first = results.environment, results.rows[0]
-    blocks = [f"{first.backbone}, {first.image_size} pixels, on {env['device']} "
-              f"({env['backend']}, {env['cpu_threads']} CPU threads), jax {env['jax']}, "
-              f"XLA_FLAGS={env['xla_flags'] or '(none)'}, {env['date']}"]
-    for (scope, dtype, batch), rows in _groups(results.rows, "scope", "dtype",
-                                               "batch_size").items():
+    blocks = [
+        f"{first.backbone}, {first.image_size} pixels, on {env['device']} "
+        f"({env['backend']}, {env['cpu_threads']} CPU threads), jax {env['jax']}, "
+        f"XLA_FLAGS={env['xla_flags'] or '(none)'}, {env['date']}"
+    ]
+    for (scope, dtype, batch), rows in _groups(
+        results.rows, "scope", "dtype", "batch_size"
+    ).items():
         blocks += [f"### {TITLES[scope]}: batch {batch}, {dtype}", _row_table(rows)]
     for (dtype, batch), parts in _groups(results.breakdown, "dtype", "batch_size").items():
         blocks += [f"### parts, each alone: batch {batch}, {dtype}", _part_table(parts)]

@@ -67,8 +67,14 @@ def run_benchmark(configs: Mapping[str, Mapping[str, Any]], options: Options) ->
         rows = _time(jobs, options.seconds, device)
         parts, shortfalls = _explain(jobs, rows, options, device)
         peer = torch_peer.compare(pairs, seconds=options.seconds)
-    return Results(record, {method: config["model"] for method, config in configs.items()},
-                   rows, parts, peer, [w for w in (busy_warning(record), *shortfalls) if w])
+    return Results(
+        record,
+        {method: config["model"] for method, config in configs.items()},
+        rows,
+        parts,
+        peer,
+        [w for w in (busy_warning(record), *shortfalls) if w],
+    )
 
 
 def _check(configs: Mapping[str, Any], options: Options) -> None:
@@ -90,8 +96,15 @@ def _make_networks(configs: Mapping[str, Mapping[str, Any]], options: Options) -
     for dtype in options.dtypes:
         for method, config in configs.items():
             say(f"building {method} in {dtype}", transient=True)
-            networks.append(build_network(method, config, dtype, num_classes=options.num_classes,
-                                          checkpoint=options.checkpoints.get(method, "")))
+            networks.append(
+                build_network(
+                    method,
+                    config,
+                    dtype,
+                    num_classes=options.num_classes,
+                    checkpoint=options.checkpoints.get(method, ""),
+                )
+            )
     return networks
 
 
@@ -115,15 +128,24 @@ def _time(jobs: Iterable[Job], seconds: float, device: jax.Device) -> list[Row]:
     for job in jobs:
         cells.setdefault(job.cell, []).append(job)
     timings = time_in_passes(
-        {cell: {job.network.method: job.call for job in members}
-         for cell, members in cells.items()}, seconds=seconds)
-    return [row for cell, members in cells.items()
-            for row in rows_of_cell(members, timings[cell], device)]
+        {
+            cell: {job.network.method: job.call for job in members}
+            for cell, members in cells.items()
+        },
+        seconds=seconds,
+    )
+    return [
+        row
+        for cell, members in cells.items()
+        for row in rows_of_cell(members, timings[cell], device)
+    ]
 
 
-def _explain(jobs: Sequence[Job], rows: Sequence[Row], options: Options,
-             device: jax.Device) -> tuple[list[Part], list[str]]:
+def _explain(
+    jobs: Sequence[Job], rows: Sequence[Row], options: Options, device: jax.Device
+) -> tuple[list[Part], list[str]]:
     """The breakdown (asked for, or of rows that need a warning) and the warnings."""
+
     def key(x: Row | Part) -> tuple[str, str, int]:
         return x.method, x.dtype, x.batch_size
 
@@ -131,8 +153,13 @@ def _explain(jobs: Sequence[Job], rows: Sequence[Row], options: Options,
     short = [row for row in rows if breakdown.falls_short(row)]
     wanted = {key(row) for row in (rows if options.breakdown else short) if row.scope == "model"}
     parts = breakdown.measure_parts(
-        [job for job in jobs if job.scope == "model"
-         and (job.network.method, job.network.dtype, job.batch_size) in wanted],
-        device, seconds=options.seconds / 4)
-    return parts, [breakdown.warning(row, bases[row.dtype, row.batch_size], parts)
-                   for row in short]
+        [
+            job
+            for job in jobs
+            if job.scope == "model"
+            and (job.network.method, job.network.dtype, job.batch_size) in wanted
+        ],
+        device,
+        seconds=options.seconds / 4,
+    )
+    return parts, [breakdown.warning(row, bases[row.dtype, row.batch_size], parts) for row in short]

@@ -21,9 +21,16 @@ from wae_jax.runtime.console import say
 Call = Callable[[], Any]
 
 
-def time_interleaved(calls: Mapping[str, Call], *, seconds: float = 2.0, min_rounds: int = 7,
-                     max_rounds: int = 200, warmup: int = 2, pause: float = 0.0,
-                     seed: int = 0) -> dict[str, np.ndarray]:
+def time_interleaved(
+    calls: Mapping[str, Call],
+    *,
+    seconds: float = 2.0,
+    min_rounds: int = 7,
+    max_rounds: int = 200,
+    warmup: int = 2,
+    pause: float = 0.0,
+    seed: int = 0,
+) -> dict[str, np.ndarray]:
     """Runs all calls in turn, round after round, and waits for each result.
 
     calls: name -> function without arguments that returns jax arrays (or nothing to wait for).
@@ -53,8 +60,9 @@ def time_interleaved(calls: Mapping[str, Call], *, seconds: float = 2.0, min_rou
     return dict(zip(calls, np.array(rounds).T, strict=True))
 
 
-def speedup(base: np.ndarray, other: np.ndarray, *,
-            blocks: int | Sequence[int] = 5) -> tuple[float, float, float]:
+def speedup(
+    base: np.ndarray, other: np.ndarray, *, blocks: int | Sequence[int] = 5
+) -> tuple[float, float, float]:
     """How many times faster ``other`` is than ``base``, with a 95 % interval.
 
     base, other: milliseconds of the same rounds, (rounds,). The ratio is taken round by round; the
@@ -97,8 +105,13 @@ class Timings:
         return speedup(self.ms[base], self.ms[other], blocks=self.starts)
 
 
-def time_in_passes(cells: Mapping[tuple, Mapping[str, Call]], *, seconds: float,
-                   passes: int = 5, pause: float = 0.0) -> dict[Any, Timings]:
+def time_in_passes(
+    cells: Mapping[tuple, Mapping[str, Call]],
+    *,
+    seconds: float,
+    passes: int = 5,
+    pause: float = 0.0,
+) -> dict[Any, Timings]:
     """Measures every cell in several passes over all of them.
 
     cells: what is compared with each other, see :func:`time_interleaved`, by a key that is shown.
@@ -109,13 +122,22 @@ def time_in_passes(cells: Mapping[tuple, Mapping[str, Call]], *, seconds: float,
         for key, calls in cells.items():
             what = ", ".join(map(str, key))
             say(f"timing pass {number + 1} of {passes}: {what}", transient=True)
-            parts[key].append(time_interleaved(
-                calls, seconds=seconds / passes, min_rounds=3, pause=pause, seed=number,
-                warmup=1 if number else 2))
+            parts[key].append(
+                time_interleaved(
+                    calls,
+                    seconds=seconds / passes,
+                    min_rounds=3,
+                    pause=pause,
+                    seed=number,
+                    warmup=1 if number else 2,
+                )
+            )
     return {key: _join(found) for key, found in parts.items()}
 
 
 def _join(parts: Sequence[Mapping[str, np.ndarray]]) -> Timings:
     lengths = [len(next(iter(part.values()))) for part in parts]
-    return Timings(ms={name: np.concatenate([part[name] for part in parts]) for name in parts[0]},
-                   starts=tuple(int(n) for n in np.cumsum(lengths)[:-1]))
+    return Timings(
+        ms={name: np.concatenate([part[name] for part in parts]) for name in parts[0]},
+        starts=tuple(int(n) for n in np.cumsum(lengths)[:-1]),
+    )

@@ -37,8 +37,9 @@ def import_torch():
 def has_twin(model: Classifier) -> bool:
     """Whether :class:`TorchTwin` knows all of the model's parts."""
     branches = [model.backbone] + ([] if model.light is None else [model.light])
-    return (isinstance(model.frontend, Identity | Downsample | WAE | FoldedEncoder)
-            and all(isinstance(branch, VGG | ResNet) for branch in branches))
+    return isinstance(model.frontend, Identity | Downsample | WAE | FoldedEncoder) and all(
+        isinstance(branch, VGG | ResNet) for branch in branches
+    )
 
 
 class TorchTwin:
@@ -95,18 +96,21 @@ class TorchTwin:
         return scores + self._head("head_fused", [low, self._branch("light", high)])
 
     def _conv(self, x, params, *, stride: int = 1, padding: int = 0):
-        return self.torch.nn.functional.conv2d(x, params["kernel"], params.get("bias"), stride,
-                                               padding)
+        return self.torch.nn.functional.conv2d(
+            x, params["kernel"], params.get("bias"), stride, padding
+        )
 
     def _norm(self, x, params, stats):
         return self.torch.nn.functional.batch_norm(
-            x, stats["mean"], stats["var"], params["scale"], params["bias"], self.trained, 0.1,
-            1e-5)
+            x, stats["mean"], stats["var"], params["scale"], params["bias"], self.trained, 0.1, 1e-5
+        )
 
     def _conv_norm(self, x, params, stats, name: str, *, stride: int = 1, padding: int = 0):
         """A conv and, where the parameters have one, the norm that belongs to it."""
-        x, norm = self._conv(x, params[name], stride=stride, padding=padding), name.replace(
-            "conv", "norm")
+        x, norm = (
+            self._conv(x, params[name], stride=stride, padding=padding),
+            name.replace("conv", "norm"),
+        )
         return self._norm(x, params[norm], stats[norm]) if norm in params else x
 
     def _split(self, x):
@@ -166,16 +170,20 @@ class TorchTwin:
 
     def _resnet(self, module: ResNet, x, params, stats):
         large = module.stem == "imagenet"
-        x = self.torch.relu_(self._conv_norm(x, params, stats, "stem_conv", stride=1 + large,
-                                             padding=3 if large else 1))
+        x = self.torch.relu_(
+            self._conv_norm(
+                x, params, stats, "stem_conv", stride=1 + large, padding=3 if large else 1
+            )
+        )
         if large:
             ceil = module.stem_pool == "ceil"
             x = self.torch.nn.functional.max_pool2d(x, 3, 2, 0 if ceil else 1, ceil_mode=ceil)
         for stage, count in enumerate(module.blocks):
             for i in range(count):
                 name = f"stage{stage + 1}_block{i + 1}"
-                x = self._block(module, x, params[name], stats.get(name, {}),
-                                stride=2 if stage and not i else 1)
+                x = self._block(
+                    module, x, params[name], stats.get(name, {}), stride=2 if stage and not i else 1
+                )
         return x
 
     def _block(self, module: ResNet, x, params, stats, *, stride: int):

@@ -86,14 +86,20 @@ def prepare(jobs: Sequence[Job], device: jax.Device) -> list[Pair]:
 
 def compare(pairs: Sequence[Pair], *, seconds: float) -> list[PeerRow]:
     """Times each pair, ours and theirs in turn. seconds: for each."""
-    timings = time_in_passes({pair.key: pair.calls for pair in pairs}, seconds=seconds,
-                             pause=PAUSE)
+    timings = time_in_passes({pair.key: pair.calls for pair in pairs}, seconds=seconds, pause=PAUSE)
     rows = []
     for pair in pairs:
         timing = timings[pair.key]
-        rows.append(PeerRow(*pair.key, cpu_threads(), timing.median("jax"),
-                            timing.median("torch"), *timing.speedup("jax", "torch"),
-                            pair.difference))
+        rows.append(
+            PeerRow(
+                *pair.key,
+                cpu_threads(),
+                timing.median("jax"),
+                timing.median("torch"),
+                *timing.speedup("jax", "torch"),
+                pair.difference,
+            )
+        )
     return rows
 
 
@@ -115,16 +121,18 @@ def _inference(job: Job) -> tuple[dict[str, Callable], float]:
 
 def _check(method: str, what: str, difference: float, tolerance: float) -> None:
     if not difference <= tolerance:  # also where it is no number
-        raise UserError(f"PyTorch and JAX do not compute the same {what} for {method}: relative "
-                        f"difference {difference:.1e}, allowed {tolerance:.0e}; not timed")
+        raise UserError(
+            f"PyTorch and JAX do not compute the same {what} for {method}: relative "
+            f"difference {difference:.1e}, allowed {tolerance:.0e}; not timed"
+        )
 
 
-def _training(network: Network, batch_size: int,
-              device: jax.Device) -> tuple[dict[str, Callable], float]:
+def _training(
+    network: Network, batch_size: int, device: jax.Device
+) -> tuple[dict[str, Callable], float]:
     """As :func:`_inference`, for training steps; without dropout, which no two libraries share."""
     head = network.trained_model.head_low.clone(dropout=0.0)
-    network = dataclasses.replace(network,
-                                  trained_model=network.trained_model.clone(head_low=head))
+    network = dataclasses.replace(network, trained_model=network.trained_model.clone(head_low=head))
     step, state = make_step(network, learning_rate=CHECK_RATE)
     state, batch = jax.device_put((state, example_batch(network, batch_size)), device)
     run = compile_ahead(step, state, batch, donate_argnums=0).run
@@ -141,21 +149,34 @@ def _torch_trainer(network: Network, batch_size: int) -> Callable:
     """Function that makes one step and returns its loss: cross-entropy and SGD with momentum."""
     torch, stage = import_torch(), network.settings.stages[-1]
     if stage.optimizer != "sgd":
-        raise UserError("--peer compares training steps of sgd; set "
-                        f"config.stages.{stage.name}.optimizer, or leave --train_step out")
+        raise UserError(
+            "--peer compares training steps of sgd; set "
+            f"config.stages.{stage.name}.optimizer, or leave --train_step out"
+        )
     twin = TorchTwin(network.trained_model, network.trained_variables, trained=True)
     decays = [leaf.ndim > 1 or stage.decay_biases for leaf in twin.leaves()]
     optimizer = torch.optim.SGD(
-        [{"params": [leaf for leaf, d in zip(twin.leaves(), decays, strict=True) if d is flag],
-          "weight_decay": stage.weight_decay * flag} for flag in (True, False)],
-        lr=CHECK_RATE, momentum=stage.momentum, nesterov=stage.nesterov)
+        [
+            {
+                "params": [
+                    leaf for leaf, d in zip(twin.leaves(), decays, strict=True) if d is flag
+                ],
+                "weight_decay": stage.weight_decay * flag,
+            }
+            for flag in (True, False)
+        ],
+        lr=CHECK_RATE,
+        momentum=stage.momentum,
+        nesterov=stage.nesterov,
+    )
     batch = example_batch(network, batch_size)
     images, labels = torch.from_numpy(batch["image"]), torch.from_numpy(batch["label"]).long()
 
     def step():
         optimizer.zero_grad(set_to_none=True)
         loss = torch.nn.functional.cross_entropy(
-            twin(images), labels, label_smoothing=network.settings.losses.label_smoothing)
+            twin(images), labels, label_smoothing=network.settings.losses.label_smoothing
+        )
         loss.backward()
         if stage.clip_norm:
             torch.nn.utils.clip_grad_norm_(twin.leaves(), stage.clip_norm)

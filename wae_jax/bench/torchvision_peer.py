@@ -7,8 +7,9 @@ from wae_jax import data
 from wae_jax.errors import UserError
 
 
-def torchvision_batches(source: data.Source, folder: Path, image_size: int,
-                        batch_size: int) -> Callable[[int], Iterator[int]]:
+def torchvision_batches(
+    source: data.Source, folder: Path, image_size: int, batch_size: int
+) -> Callable[[int], Iterator[int]]:
     """Writes the photos to `folder` and returns a function from workers to batches' sizes.
 
     It reads with ImageFolder and a shuffling DataLoader: Pillow, random-resized-crop
@@ -22,21 +23,28 @@ def torchvision_batches(source: data.Source, folder: Path, image_size: int,
         import torchvision
         from torchvision.transforms import v2
     except ImportError as error:
-        raise UserError("--peer=torchvision needs the packages torch and torchvision: "
-                        "pip install torch torchvision") from error
+        raise UserError(
+            "--peer=torchvision needs the packages torch and torchvision: "
+            "pip install torch torchvision"
+        ) from error
     for index in range(len(source)):
         encoded, label = source.read([index])[0]
         path = folder / str(label) / f"{index}.jpg"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(encoded)
-    dataset = torchvision.datasets.ImageFolder(str(folder), v2.Compose([
-        v2.RandomResizedCrop(image_size), v2.RandomHorizontalFlip(), v2.PILToTensor()]))
+    dataset = torchvision.datasets.ImageFolder(
+        str(folder),
+        v2.Compose([v2.RandomResizedCrop(image_size), v2.RandomHorizontalFlip(), v2.PILToTensor()]),
+    )
 
     def batches(workers: int) -> Iterator[int]:
         loader = torch.utils.data.DataLoader(
-            dataset, batch_size, num_workers=workers,
+            dataset,
+            batch_size,
+            num_workers=workers,
             # Endless: a set of a few hundred photos would else be all starts and ends.
-            sampler=torch.utils.data.RandomSampler(dataset, replacement=True, num_samples=1 << 30))
+            sampler=torch.utils.data.RandomSampler(dataset, replacement=True, num_samples=1 << 30),
+        )
         for _, labels in loader:
             yield len(labels)
 

@@ -23,23 +23,35 @@ STILL = 1e-6
 def example_batch(network: Network, batch_size: int) -> dict[str, np.ndarray]:
     """Random images and labels as the loaders give them."""
     labels = np.random.default_rng(1).integers(0, network.num_classes, batch_size)
-    return {"image": random_images(batch_size, network.image_size),
-            "label": labels.astype(np.int32), "mask": np.ones(batch_size, np.float32)}
+    return {
+        "image": random_images(batch_size, network.image_size),
+        "label": labels.astype(np.int32),
+        "mask": np.ones(batch_size, np.float32),
+    }
 
 
 def make_step(network: Network, *, learning_rate: float = STILL) -> tuple[Callable, TrainState]:
     """``(step, state)`` of the config's last stage, with a constant learning rate."""
-    settings = dataclasses.replace(network.settings.stages[-1], learning_rate=learning_rate,
-                                   schedule="constant", warmup_epochs=0.0)
+    settings = dataclasses.replace(
+        network.settings.stages[-1],
+        learning_rate=learning_rate,
+        schedule="constant",
+        warmup_epochs=0.0,
+    )
     stage = Stage(settings, index=0, first_step=0, last_step=1, steps_per_epoch=1.0)
     variables = jax.tree.map(jnp.array, network.trained_variables)
     labels = trainable_labels(variables["params"], settings.trains)
     optimizer = make_optimizer(stage, labels)
     state = new_state(variables, ema=network.settings.ema_decay > 0)
     step = make_train_step(
-        network.trained_model, settings, network.settings.losses, optimizer,
+        network.trained_model,
+        settings,
+        network.settings.losses,
+        optimizer,
         trains_frontend="train" in jax.tree.leaves(labels.get("frontend", {})),
-        seed=network.settings.seed, ema_decay=network.settings.ema_decay)
+        seed=network.settings.seed,
+        ema_decay=network.settings.ema_decay,
+    )
     return step, state.replace(opt_state=optimizer.init(state.params))
 
 
@@ -64,5 +76,12 @@ def train_job(network: Network, device: jax.Device) -> Job:
     state, batch = jax.device_put((state, example_batch(network, size)), device)
     program = compile_ahead(step, state, batch, donate_argnums=0)
     macs = count_macs(step, state, batch).total // size
-    return Job("train_step", network, size, Trainer(program.run, state, batch), program,
-               count_params(state.params), macs)
+    return Job(
+        "train_step",
+        network,
+        size,
+        Trainer(program.run, state, batch),
+        program,
+        count_params(state.params),
+        macs,
+    )

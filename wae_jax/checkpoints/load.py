@@ -22,7 +22,8 @@ def load_step(folder):
     """``(model, variables, meta)`` of a verified step directory."""
     meta = store.read_meta(folder)
     image_size = meta["config"]["data"]["image_size"]
-    model = build_model(model_settings(meta["config"]), num_classes=meta["num_classes"],
-                        image_size=image_size)
+    model = build_model(
+        model_settings(meta["config"]), num_classes=meta["num_classes"], image_size=image_size
+    )
     shapes = variable_shapes(model, image_size)
     return model, store.restore_evaluated(folder, shapes), meta

@@ -37,5 +37,10 @@ def new_state(variables, *, ema: bool) -> TrainState:
     """A state at step 0, without an optimiser state yet."""
     # A copy: the step donates its state, and a buffer cannot be donated twice.
     ema_params = jax.tree.map(jnp.copy, variables["params"]) if ema else None
-    return TrainState(step=jnp.zeros((), jnp.int32), params=variables["params"],
-                      batch_stats=variables["batch_stats"], opt_state=None, ema_params=ema_params)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=variables["params"],
+        batch_stats=variables["batch_stats"],
+        opt_state=None,
+        ema_params=ema_params,
+    )

@@ -95,8 +95,10 @@ def find(path: str) -> Path:
         good = newest_good(candidate)
         if good:
             return good
-    raise UserError(f"no usable checkpoint in {path}: give a training workdir or one of its "
-                    f"{FOLDER}/STEP directories")
+    raise UserError(
+        f"no usable checkpoint in {path}: give a training workdir or one of its "
+        f"{FOLDER}/STEP directories"
+    )
 
 
 def fingerprint(folder: Path) -> str:
@@ -118,13 +120,18 @@ def save(workdir: Path, state: TrainState, meta: dict[str, Any], *, keep: int) -
     """
     target = workdir.absolute() / FOLDER / str(int(state.step))
     with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-        checkpointer.save(target, args=ocp.args.Composite(
-            variables=ocp.args.StandardSave(state.variables),
-            training=ocp.args.StandardSave(_training_part(state)),
-            meta=ocp.args.JsonSave(meta)), force=True)
+        checkpointer.save(
+            target,
+            args=ocp.args.Composite(
+                variables=ocp.args.StandardSave(state.variables),
+                training=ocp.args.StandardSave(_training_part(state)),
+                meta=ocp.args.JsonSave(meta),
+            ),
+            force=True,
+        )
     if jax.process_index() == 0:
         write_atomically(target / MANIFEST, json.dumps(_hashes(target), indent=1))
-        for old in _steps(target.parent)[max(1, keep):]:
+        for old in _steps(target.parent)[max(1, keep) :]:
             shutil.rmtree(old)
     return target
 
@@ -154,14 +161,17 @@ def _abstract(tree):
 def restore_state(folder: Path, like: TrainState) -> TrainState:
     """The whole state, with the structure, shapes and dtypes of ``like``."""
     template = _abstract({"variables": like.variables, "training": _training_part(like)})
-    items = _restore(folder, **{name: ocp.args.StandardRestore(tree)
-                                for name, tree in template.items()})
+    items = _restore(
+        folder, **{name: ocp.args.StandardRestore(tree) for name, tree in template.items()}
+    )
     training = items["training"]
     return TrainState(
-        step=training["step"], params=items["variables"]["params"],
+        step=training["step"],
+        params=items["variables"]["params"],
         batch_stats=items["variables"]["batch_stats"],
         opt_state=flax.serialization.from_state_dict(like.opt_state, training["opt_state"]),
-        ema_params=training.get("ema_params"))
+        ema_params=training.get("ema_params"),
+    )
 
 
 def restore_variables(folder: Path, like) -> Any:
@@ -172,20 +182,27 @@ def restore_variables(folder: Path, like) -> Any:
     """
     saved = _restore(folder, variables=ocp.args.StandardRestore())["variables"]
     saved_shapes, like_shapes = _shapes(saved), _shapes(like)
-    wrong = sorted(name for name in saved_shapes.keys() | like_shapes.keys()
-                   if saved_shapes.get(name) != like_shapes.get(name))
+    wrong = sorted(
+        name
+        for name in saved_shapes.keys() | like_shapes.keys()
+        if saved_shapes.get(name) != like_shapes.get(name)
+    )
     if wrong:
-        raise UserError(f"the checkpoint {folder} is of another network: {len(wrong)} arrays "
-                        f"differ, the first is {wrong[0]} (checkpoint "
-                        f"{saved_shapes.get(wrong[0], 'lacks it')}, network "
-                        f"{like_shapes.get(wrong[0], 'lacks it')})")
+        raise UserError(
+            f"the checkpoint {folder} is of another network: {len(wrong)} arrays "
+            f"differ, the first is {wrong[0]} (checkpoint "
+            f"{saved_shapes.get(wrong[0], 'lacks it')}, network "
+            f"{like_shapes.get(wrong[0], 'lacks it')})"
+        )
     return jax.tree.map(lambda a, b: a.astype(b.dtype), saved, dict(like))
 
 
 def _shapes(tree) -> dict[str, tuple[int, ...]]:
     leaves = jax.tree.leaves_with_path(tree)
-    return {"/".join(str(getattr(k, "key", k)) for k in path): tuple(leaf.shape)
-            for path, leaf in leaves}
+    return {
+        "/".join(str(getattr(k, "key", k)) for k in path): tuple(leaf.shape)
+        for path, leaf in leaves
+    }
 
 
 def restore_evaluated(folder: Path, like) -> Any:

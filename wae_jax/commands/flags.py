@@ -27,8 +27,11 @@ def start(main: Callable[[], None]) -> None:
         raise SystemExit(130) from None
 
 
-def run_with_flags(main: Callable[[], None], argv: Sequence[str] | None = None,
-                   flag_values: flags.FlagValues | None = None) -> None:
+def run_with_flags(
+    main: Callable[[], None],
+    argv: Sequence[str] | None = None,
+    flag_values: flags.FlagValues | None = None,
+) -> None:
     """Parses absl flags (with their config file) and starts ``main``.
 
     flag_values: the flags, where they are not the program's own.

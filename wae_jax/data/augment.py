@@ -54,8 +54,9 @@ class ColourJitter:
             strength = (s.brightness, s.contrast, s.saturation, s.hue)[part]
             if not strength:
                 continue
-            op = (image_ops.brightness, image_ops.contrast, image_ops.saturation,
-                  image_ops.hue)[part]
+            op = (image_ops.brightness, image_ops.contrast, image_ops.saturation, image_ops.hue)[
+                part
+            ]
             low = -strength if op is image_ops.hue else max(0.0, 1 - strength)
             high = strength if op is image_ops.hue else 1 + strength
             image = op(image, low + numbers[part] * (high - low))
@@ -148,11 +149,14 @@ class Mix:
     def check_batch_size(self, key: str, batch_size: int, process_count: int) -> None:
         """Raises UserError where a global batch cannot be shared in whole pairs."""
         if batch_size % (2 * process_count):
-            raise UserError(f"{key} is {batch_size}; mixup and cutmix mix images in pairs, so it "
-                            f"must be a multiple of {2 * process_count}, two per process")
+            raise UserError(
+                f"{key} is {batch_size}; mixup and cutmix mix images in pairs, so it "
+                f"must be a multiple of {2 * process_count}, two per process"
+            )
 
-    def __call__(self, images: np.ndarray, labels: np.ndarray,
-                 numbers: np.ndarray) -> dict[str, np.ndarray]:
+    def __call__(
+        self, images: np.ndarray, labels: np.ndarray, numbers: np.ndarray
+    ) -> dict[str, np.ndarray]:
         """The part of a batch that is new.
 
         Args:
@@ -196,7 +200,9 @@ def _exchange_box(pair: np.ndarray, share: float, x: float, y: float) -> float:
     side = math.sqrt(1 - share)
     top, bottom, left, right = (
         min(size, max(0, round(size * (at + sign * side / 2))))
-        for size, at in ((height, y), (width, x)) for sign in (-1, 1))
+        for size, at in ((height, y), (width, x))
+        for sign in (-1, 1)
+    )
     box = np.s_[top:bottom, left:right]
     pair[0][box], pair[1][box] = pair[1][box].copy(), pair[0][box].copy()
     return 1 - (bottom - top) * (right - left) / (height * width)
@@ -208,11 +214,16 @@ def train_transform(settings: DataSettings) -> transforms.Transform:
     Raises:
       UserError: no such kind, or an option out of its range.
     """
-    crop = transforms.make_transform(settings.augmentation, settings.image_size, train=True,
-                                     pad=settings.crop_padding)
+    crop = transforms.make_transform(
+        settings.augmentation, settings.image_size, train=True, pad=settings.crop_padding
+    )
     jitter, rand = settings.colour_jitter, settings.rand_augment
-    for name, limit in (("brightness", math.inf), ("contrast", math.inf),
-                        ("saturation", math.inf), ("hue", 0.5)):
+    for name, limit in (
+        ("brightness", math.inf),
+        ("contrast", math.inf),
+        ("saturation", math.inf),
+        ("hue", 0.5),
+    ):
         _check_range(f"colour_jitter.{name}", getattr(jitter, name), limit)
     _check_range("rand_augment.ops", rand.ops, math.inf)
     _check_range("rand_augment.magnitude", rand.magnitude, _MAX_MAGNITUDE)

@@ -86,8 +86,9 @@ class EncodedImage:
         top, left, height, width = box
         if self._image is not None:
             return self._image[top : top + height, left : left + width]
-        scale = max(s for s in (1, 2, 4, 8) if s == 1 or (
-            height >= s * size[0] and width >= s * size[1]))
+        scale = max(
+            s for s in (1, 2, 4, 8) if s == 1 or (height >= s * size[0] and width >= s * size[1])
+        )
         image = self._rows_until(top + height, scale, fast)
         if scale == 1:
             return image[top : top + height, left : left + width]
@@ -113,8 +114,15 @@ class EncodedImage:
         image = np.empty((height, width, 3), np.uint8)
         try:
             # The smallest scale that has these sizes is the one asked for.
-            simplejpeg.decode_jpeg(data, "RGB", fastdct=fast, fastupsample=fast, buffer=image,
-                                   min_height=height, min_width=width)
+            simplejpeg.decode_jpeg(
+                data,
+                "RGB",
+                fastdct=fast,
+                fastupsample=fast,
+                buffer=image,
+                min_height=height,
+                min_width=width,
+            )
         except ValueError as error:
             # A warning, raised after the image was written. Only the first of a file is told, and
             # this one comes last.

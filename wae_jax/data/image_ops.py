@@ -102,8 +102,13 @@ def affine(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     matrix = np.array(matrix, np.float64)
     matrix[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5  # OpenCV counts from that pixel's centre
     height, width = image.shape[:2]
-    return cv2.warpAffine(image, matrix, (width, height), borderValue=FILL,
-                          flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    return cv2.warpAffine(
+        image,
+        matrix,
+        (width, height),
+        borderValue=FILL,
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+    )
 
 
 def shear_x(image: np.ndarray, slope: float) -> np.ndarray:

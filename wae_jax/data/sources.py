@@ -99,8 +99,10 @@ def open_source(
     """
     if name == folder.NAME:
         if not data_dir:
-            raise UserError("the data set 'folder' needs --config.data.data_dir=FOLDER, the folder "
-                            "that holds SPLIT/CLASS/PHOTO.jpg")
+            raise UserError(
+                "the data set 'folder' needs --config.data.data_dir=FOLDER, the folder "
+                "that holds SPLIT/CLASS/PHOTO.jpg"
+            )
         return folder.open_folder(Path(data_dir).expanduser(), split)
     module = _SELF_PREPARED.get(name)
     if module is not None and not (data_dir and (Path(data_dir) / name).is_dir()):
@@ -146,8 +148,10 @@ def _open_array_record(name: str, split: str, directory: Path) -> ArrayRecordSou
         raise UserError(f"split {split!r} of {name} is empty")
     missing = [shard.file for shard in shards if not (directory / shard.file).is_file()]
     if missing:
-        raise UserError(f"{len(missing)} file(s) of {name} are missing, the first is "
-                        f"{directory / missing[0]}; prepare the data set again")
+        raise UserError(
+            f"{len(missing)} file(s) of {name} are missing, the first is "
+            f"{directory / missing[0]}; prepare the data set again"
+        )
     found = SourceInfo(
         name=name,
         split=split,

@@ -12,6 +12,7 @@ from wae_jax.checkpoints.load import load_step
 from wae_jax.config import DataSettings, settings_from_config
 from wae_jax.errors import UserError
 from wae_jax.evaluation import metrics
+from wae_jax.inference.fold import for_inference
 from wae_jax.models.classifier import Classifier
 from wae_jax.runtime.devices import Parallel
 
@@ -31,8 +32,10 @@ def make_eval_step(model: Classifier, inference_model: Classifier | None = None)
             trained, folded = variables
             split = model.apply(trained, images, train=False, classify=False, reconstruct=True)
             outputs = inference_model.apply(folded, images, train=False).replace(
-                sub_images=split.sub_images, images=split.images,
-                reconstruction=split.reconstruction)
+                sub_images=split.sub_images,
+                images=split.images,
+                reconstruction=split.reconstruction,
+            )
         return metrics.image_sums(outputs, batch, model.denormalise)
 
     return eval_step
@@ -44,23 +47,36 @@ class Evaluator:
     inference_model: see :func:`make_eval_step`.
     """
 
-    def __init__(self, model: Classifier, settings: DataSettings, split: str, parallel: Parallel,
-                 inference_model: Classifier | None = None):
+    def __init__(
+        self,
+        model: Classifier,
+        settings: DataSettings,
+        split: str,
+        parallel: Parallel,
+        inference_model: Classifier | None = None,
+    ):
         self.parallel = parallel
         self.settings = settings
         parallel.check_batch_size("config.data.eval_batch_size", settings.eval_batch_size)
-        self.source = data.open_source(settings.name, split, data_dir=settings.data_dir,
-                                       cache_dir=settings.cache_dir)
-        self.transform = data.make_transform(settings.augmentation, settings.image_size,
-                                             train=False)
+        self.source = data.open_source(
+            settings.name, split, data_dir=settings.data_dir, cache_dir=settings.cache_dir
+        )
+        self.transform = data.make_transform(
+            settings.augmentation, settings.image_size, train=False
+        )
         self.step = parallel.compile_eval_step(make_eval_step(model, inference_model))
 
     def __call__(self, variables) -> dict[str, float | int | None]:
         """The figures of :data:`wae_jax.evaluation.metrics.METRIC_NAMES`."""
         loader = data.make_eval_loader(
-            self.source, self.transform, batch_size=self.settings.eval_batch_size,
-            process_index=jax.process_index(), process_count=jax.process_count(),
-            workers=self.settings.workers, bad_records=self.settings.bad_records)
+            self.source,
+            self.transform,
+            batch_size=self.settings.eval_batch_size,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            workers=self.settings.workers,
+            bad_records=self.settings.bad_records,
+        )
         totals, pending = {}, None
         for batch in loader:
             sums = self.step(variables, self.parallel.put_eval_batch(batch))
@@ -78,15 +94,17 @@ def _accumulate(totals: dict[str, float], sums) -> None:
         totals[name] = totals.get(name, 0.0) + float(np.asarray(value, np.float64))
 
 
-def evaluate_inference_form(model: Classifier, variables, settings: DataSettings, split: str,
-                            parallel: Parallel) -> dict:
+def evaluate_inference_form(
+    model: Classifier, variables, settings: DataSettings, split: str, parallel: Parallel
+) -> dict:
     """The figures of a trained model, its scores computed as they will be in use."""
-    inference_model, folded = model.for_inference(variables)
+    inference_model, folded = for_inference(model, variables)
     return Evaluator(model, settings, split, parallel, inference_model)((variables, folded))
 
 
-def evaluate_checkpoint(path: str, *, split: str = "", data_dir: str = "",
-                        data_name: str = "", bad_records: str = "") -> dict:
+def evaluate_checkpoint(
+    path: str, *, split: str = "", data_dir: str = "", data_name: str = "", bad_records: str = ""
+) -> dict:
     """Evaluates a checkpoint, in its inference form; the figures with its stage and step.
 
     split: another split of the data set, or empty for the run's evaluation split.
@@ -99,16 +117,21 @@ def evaluate_checkpoint(path: str, *, split: str = "", data_dir: str = "",
     folder = store.find(path)
     model, variables, meta = load_step(folder)
     settings = settings_from_config(meta["config"])
-    d = dataclasses.replace(settings.data, data_dir=data_dir or settings.data.data_dir,
-                            name=data_name or settings.data.name,
-                            bad_records=bad_records or settings.data.bad_records)
+    d = dataclasses.replace(
+        settings.data,
+        data_dir=data_dir or settings.data.data_dir,
+        name=data_name or settings.data.name,
+        bad_records=bad_records or settings.data.bad_records,
+    )
     parallel = Parallel(dataclasses.replace(settings.parallel, mode="jit", devices=1))
     if data_name:
-        source = data.open_source(d.name, split or d.eval_split, data_dir=d.data_dir,
-                                  cache_dir=d.cache_dir)
+        source = data.open_source(
+            d.name, split or d.eval_split, data_dir=d.data_dir, cache_dir=d.cache_dir
+        )
         if source.info.num_classes != meta["num_classes"]:
-            raise UserError(f"{d.name} has {source.info.num_classes} classes, and the network in "
-                            f"{path} {meta['num_classes']}")
+            raise UserError(
+                f"{d.name} has {source.info.num_classes} classes, and the network in "
+                f"{path} {meta['num_classes']}"
+            )
     figures = evaluate_inference_form(model, variables, d, split or d.eval_split, parallel)
-    return {**figures, "stage": meta["stage"], "step": int(folder.name),
-            "checkpoint": str(folder)}
+    return {**figures, "stage": meta["stage"], "step": int(folder.name), "checkpoint": str(folder)}

@@ -56,8 +56,10 @@ def summarise(sums: dict[str, float]) -> dict[str, float | int | None]:
     that of I_L.
     """
     count = sums["count"]
-    figures = {name: sums[name] / count if name in sums else None
-               for name in ("top1", "top5", "top1_low", "top1_fused", "psnr")}
+    figures = {
+        name: sums[name] / count if name in sums else None
+        for name in ("top1", "top5", "top1_low", "top1_fused", "psnr")
+    }
     energy_low = sums.get("energy_low", 0.0)
     figures["high_energy"] = sums["energy_high"] / energy_low if energy_low else None
     figures["eval_count"] = round(count)

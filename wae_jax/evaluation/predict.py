@@ -14,6 +14,7 @@ from wae_jax.checkpoints import store
 from wae_jax.checkpoints.load import load_step
 from wae_jax.config import settings_from_config
 from wae_jax.errors import UserError
+from wae_jax.inference.fold import for_inference
 
 BATCH_SIZE = 16
 # What a folder is searched for; a file named on the command line may have any name.
@@ -32,16 +33,24 @@ class Prediction:
 
     def as_text(self) -> str:
         """The file and a line per class."""
-        lines = (f"  {100 * probability:5.1f} %  {number:4d}  {name}".rstrip()
-                 for number, name, probability in self.classes)
+        lines = (
+            f"  {100 * probability:5.1f} %  {number:4d}  {name}".rstrip()
+            for number, name, probability in self.classes
+        )
         return "\n".join([self.file, *lines])
 
     def as_json(self) -> str:
         """One JSON object on one line."""
         keys = ("class", "name", "probability")
-        return json.dumps({"file": self.file, "classes": [
-            dict(zip(keys, (number, name or None, round(probability, 6)), strict=True))
-            for number, name, probability in self.classes]})
+        return json.dumps(
+            {
+                "file": self.file,
+                "classes": [
+                    dict(zip(keys, (number, name or None, round(probability, 6)), strict=True))
+                    for number, name, probability in self.classes
+                ],
+            }
+        )
 
 
 def find_images(paths: Sequence[str]) -> list[Path]:
@@ -75,7 +84,7 @@ def predict_files(checkpoint: str, paths: Sequence[str], *, top: int = 5) -> Ite
     files = find_images(paths)
     model, variables, meta = load_step(store.find(checkpoint))
     settings = settings_from_config(meta["config"]).data
-    model, variables = model.for_inference(variables)
+    model, variables = for_inference(model, variables)
 
     @jax.jit
     def probabilities(variables, images):
@@ -88,7 +97,7 @@ def predict_files(checkpoint: str, paths: Sequence[str], *, top: int = 5) -> Ite
     batch_size = min(BATCH_SIZE, len(files))
     for start in range(0, len(files), batch_size):
         good, images = [], np.zeros((batch_size, size, size, 3), np.uint8)
-        for file in files[start:start + batch_size]:
+        for file in files[start : start + batch_size]:
             try:
                 image = data.decode(file.read_bytes())
             except data.DecodeError:
@@ -107,5 +116,6 @@ def predict_files(checkpoint: str, paths: Sequence[str], *, top: int = 5) -> Ite
             yield Prediction(str(file), tuple((int(i), names[i], float(row[i])) for i in best))
     if bad:
         more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
-        raise UserError(f"{len(bad)} of {len(files)} files cannot be read: "
-                        f"{'; '.join(bad[:3])}{more}")
+        raise UserError(
+            f"{len(bad)} of {len(files)} files cannot be read: {'; '.join(bad[:3])}{more}"
+        )

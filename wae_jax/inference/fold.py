@@ -6,10 +6,8 @@ gone. A user's own module is kept as it is. Where the shape of the calls is know
 out for it.
 """
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -18,17 +16,16 @@ import numpy as np
 from flax import traverse_util
 
 from wae_jax.models.backbones import VGG, ResNet
+from wae_jax.models.classifier import Classifier
 from wae_jax.models.fast_conv import winograd_weights
 from wae_jax.models.frontends import WAE, FoldedEncoder
 from wae_jax.models.frontends.folded import tile_kernel
 from wae_jax.models.layers import BATCH_NORM_EPSILON, BY_OUTPUT, WINOGRAD, Conv, Dense
 
-if TYPE_CHECKING:
-    from wae_jax.models.classifier import Classifier
 
-
-def for_inference(model: Classifier, variables, batch_shape: tuple[int, ...] | None = None
-                  ) -> tuple[Classifier, Any]:
+def for_inference(
+    model: Classifier, variables, batch_shape: tuple[int, ...] | None = None
+) -> tuple[Classifier, Any]:
     """``(model, variables)`` with the same scores to float rounding.
 
     batch_shape: (B, H, W, 3) of the calls that should be fast; other shapes work too.
@@ -52,8 +49,9 @@ def for_inference(model: Classifier, variables, batch_shape: tuple[int, ...] | N
     if isinstance(model.frontend, WAE):
         changes |= _fold_frontend(model, params, stats.get("frontend", {}))
         stats = {k: v for k, v in stats.items() if k != "frontend"}
-    folded = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32),
-                          {"params": params, "batch_stats": stats})
+    folded = jax.tree.map(
+        lambda x: jnp.asarray(x, jnp.float32), {"params": params, "batch_stats": stats}
+    )
     model = model.clone(**changes)
     if batch_shape is not None:
         folded = lay_out(model, folded, batch_shape, jax.default_backend())
@@ -92,8 +90,12 @@ def _fastest_form(kernel: jax.Array, positions: int, stride: int) -> dict[str, A
     if positions <= 32 and kernel.size >= 2**19:
         return {BY_OUTPUT: jnp.moveaxis(kernel, -1, 0)}
     fan_in, out = kernel.shape[-2:]
-    if (kernel.shape[:-2] == (3, 3) and stride == 1 and min(fan_in, out) >= 128
-            and positions * fan_in * out >= 49 * 512 * 512):
+    if (
+        kernel.shape[:-2] == (3, 3)
+        and stride == 1
+        and min(fan_in, out) >= 128
+        and positions * fan_in * out >= 49 * 512 * 512
+    ):
         return dict(zip(WINOGRAD, winograd_weights(kernel), strict=True))
     return {"kernel": kernel}
 
@@ -109,8 +111,10 @@ def fold_batch_norms(params, stats, epsilon: float) -> dict[str, Any]:
         if "conv" in name and norm in params:
             factor = params[norm]["scale"] / np.sqrt(stats[norm]["var"] + epsilon)
             shift = params[norm]["bias"] - stats[norm]["mean"] * factor
-            folded[name] = {"kernel": value["kernel"] * factor,
-                            "bias": value.get("bias", 0.0) * factor + shift}
+            folded[name] = {
+                "kernel": value["kernel"] * factor,
+                "bias": value.get("bias", 0.0) * factor + shift,
+            }
         elif "kernel" in value:
             folded[name] = value
         elif "norm" not in name:
@@ -138,8 +142,11 @@ def _fold_frontend(model: Classifier, params, stats) -> dict[str, Any]:
     merged_encoder = encoder.clone(merged=True, parent=None)
     if not encoder.foldable:
         params["frontend"] = {"encoder": merged}
-        return {"frontend": frontend.clone(encoder=merged_encoder, decoder_low=None,
-                                           decoder_high=None, normalise=False)}
+        return {
+            "frontend": frontend.clone(
+                encoder=merged_encoder, decoder_low=None, decoder_high=None, normalise=False
+            )
+        }
     kernel, bias = _as_one_conv(merged_encoder, merged)
     # Take in normalisation and channel order: W * (x - mean) / std, on RGB.
     mean, std = np.asarray(model.mean), np.asarray(model.std)
@@ -148,9 +155,17 @@ def _fold_frontend(model: Classifier, params, stats) -> dict[str, Any]:
     if model.channel_order == "BGR":
         kernel = kernel[:, :, ::-1]
     params["frontend"] = {"to_both": tile_kernel(kernel, bias, 2**encoder.levels)}
-    return {"frontend": FoldedEncoder(kernel=encoder.receptive_field, reach=encoder.reach,
-                                      levels=encoder.levels, dtype=encoder.dtype),
-            "channel_order": "RGB", "mean": (0.0,) * 3, "std": (1.0,) * 3}
+    return {
+        "frontend": FoldedEncoder(
+            kernel=encoder.receptive_field,
+            reach=encoder.reach,
+            levels=encoder.levels,
+            dtype=encoder.dtype,
+        ),
+        "channel_order": "RGB",
+        "mean": (0.0,) * 3,
+        "std": (1.0,) * 3,
+    }
 
 
 def _as_one_conv(encoder, params) -> tuple[np.ndarray, np.ndarray]:

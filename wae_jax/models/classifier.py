@@ -6,7 +6,6 @@ import jax.numpy as jnp
 
 from wae_jax.config import HeadSettings, ModelSettings, choose
 from wae_jax.errors import UserError
-from wae_jax.inference.fold import for_inference
 from wae_jax.models.backbones import build_backbone, build_light
 from wae_jax.models.frontends import SINGLE, SubImages, build_frontend
 from wae_jax.models.heads import FCHead, PoolHead
@@ -48,9 +47,15 @@ class Classifier(nn.Module):
         images = images.astype(jnp.float32) * jnp.asarray(self.std) + jnp.asarray(self.mean)
         return images[..., ::-1] if self.channel_order == "BGR" else images
 
-    def __call__(self, images: jax.Array, *, train: bool = False,
-                 train_frontend: bool | None = None, classify: bool = True,
-                 reconstruct: bool = False) -> Outputs:
+    def __call__(
+        self,
+        images: jax.Array,
+        *,
+        train: bool = False,
+        train_frontend: bool | None = None,
+        classify: bool = True,
+        reconstruct: bool = False,
+    ) -> Outputs:
         """Runs the parts asked for.
 
         train: batch norms use and update batch statistics, dropout is active.
@@ -66,13 +71,9 @@ class Classifier(nn.Module):
             outputs = self._classify(inputs, outputs, train=train)
         if reconstruct and self.frontend.can_synthesize:
             outputs = outputs.replace(
-                reconstruction=self.frontend.synthesize(sub_images, images.shape[1:3]))
+                reconstruction=self.frontend.synthesize(sub_images, images.shape[1:3])
+            )
         return outputs
-
-    @nn.nowrap
-    def for_inference(self, variables, batch_shape: tuple[int, ...] | None = None):
-        """``(model, variables)`` of the inference form, see :mod:`wae_jax.inference.fold`."""
-        return for_inference(self, variables, batch_shape)
 
     @nn.nowrap
     def _classify(self, inputs: SubImages, outputs: Outputs, *, train: bool) -> Outputs:
@@ -82,19 +83,25 @@ class Classifier(nn.Module):
             return outputs.replace(scores=low_scores, low_scores=low_scores)
         high = self.light(inputs.high, train=train)
         fused_scores = self.head_fused([low, high], train=train)
-        return outputs.replace(scores=low_scores + fused_scores, low_scores=low_scores,
-                               fused_scores=fused_scores)
+        return outputs.replace(
+            scores=low_scores + fused_scores, low_scores=low_scores, fused_scores=fused_scores
+        )
 
 
 def _head(settings: HeadSettings, hidden: tuple[int, ...], num_classes: int, dtype, axis_name):
-    shared = {"num_classes": num_classes, "dropout": settings.dropout, "dtype": dtype,
-              "axis_name": axis_name}
+    shared = {
+        "num_classes": num_classes,
+        "dropout": settings.dropout,
+        "dtype": dtype,
+        "axis_name": axis_name,
+    }
     kind = choose("model.head.kind", settings.kind, ("fc", "pool"))
     return FCHead(hidden=hidden, **shared) if kind == "fc" else PoolHead(**shared)
 
 
-def build_model(settings: ModelSettings, *, num_classes: int, image_size: int,
-                axis_name: str | None = None) -> Classifier:
+def build_model(
+    settings: ModelSettings, *, num_classes: int, image_size: int, axis_name: str | None = None
+) -> Classifier:
     """The classifier that ``settings`` describe, checked against the image size.
 
     axis_name: the device axis, only for training under ``jax.pmap``.
@@ -118,9 +125,16 @@ def build_model(settings: ModelSettings, *, num_classes: int, image_size: int,
         head_low = _head(head, head.hidden_low, num_classes, **shared)
         head_fused = _head(head, head.hidden_fused, num_classes, **shared)
     model = Classifier(
-        frontend=frontend, backbone=backbone, light=light, head_low=head_low,
-        head_fused=head_fused, channel_order=settings.input.channel_order,
-        mean=settings.input.mean, std=settings.input.std, dtype=dtype)
+        frontend=frontend,
+        backbone=backbone,
+        light=light,
+        head_low=head_low,
+        head_fused=head_fused,
+        channel_order=settings.input.channel_order,
+        mean=settings.input.mean,
+        std=settings.input.std,
+        dtype=dtype,
+    )
     check_image_size(model, image_size)
     return model
 
@@ -143,8 +157,11 @@ def check_image_size(model: Classifier, image_size: int) -> None:
         shapes = variable_shapes(model, image_size)
     except (TypeError, ValueError, ZeroDivisionError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"the network cannot take images of {image_size} x {image_size}: "
-                        f"{reason}") from error
+        raise UserError(
+            f"the network cannot take images of {image_size} x {image_size}: {reason}"
+        ) from error
     if any(0 in leaf.shape for leaf in jax.tree.leaves(shapes)):
-        raise UserError(f"the network cannot take images of {image_size} x {image_size}: nothing "
-                        "is left of them before the head; take a larger config.data.image_size")
+        raise UserError(
+            f"the network cannot take images of {image_size} x {image_size}: nothing "
+            "is left of them before the head; take a larger config.data.image_size"
+        )

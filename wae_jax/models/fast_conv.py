@@ -32,8 +32,13 @@ def patches(x: jax.Array, size: tuple[int, int], stride: int, padding: int) -> j
     x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     last = [(have - need) // stride * stride for have, need in zip(x.shape[1:3], size, strict=True)]
     return jnp.concatenate(
-        [x[:, i : i + last[0] + 1 : stride, j : j + last[1] + 1 : stride]
-         for i in range(size[0]) for j in range(size[1])], axis=-1)
+        [
+            x[:, i : i + last[0] + 1 : stride, j : j + last[1] + 1 : stride]
+            for i in range(size[0])
+            for j in range(size[1])
+        ],
+        axis=-1,
+    )
 
 
 def winograd_weights(kernel: np.ndarray) -> list[np.ndarray]:
@@ -59,16 +64,19 @@ def _winograd(x: jax.Array, weights: list[jax.Array]) -> jax.Array:
     batch, height, width, channels = x.shape
     rows, columns = -(-height // 2), -(-width // 2)  # of tiles with 2x2 outputs
     x = jnp.pad(x, ((0, 0), (1, 1 + 2 * rows - height), (1, 1 + 2 * columns - width), (0, 0)))
-    tiles = [v.reshape(-1, channels)
-             for down in _transform_input([x[:, i : i + 2 * rows - 1 : 2] for i in range(4)])
-             for v in _transform_input([down[:, :, i : i + 2 * columns - 1 : 2]
-                                        for i in range(4)])]
-    products = [(v @ u).reshape(batch, rows, columns, -1)
-                for v, u in zip(tiles, weights, strict=True)]
+    tiles = [
+        v.reshape(-1, channels)
+        for down in _transform_input([x[:, i : i + 2 * rows - 1 : 2] for i in range(4)])
+        for v in _transform_input([down[:, :, i : i + 2 * columns - 1 : 2] for i in range(4)])
+    ]
+    products = [
+        (v @ u).reshape(batch, rows, columns, -1) for v, u in zip(tiles, weights, strict=True)
+    ]
     halves = zip(*[_transform_output(products[i : i + 4]) for i in range(0, 16, 4)], strict=True)
     across = [_transform_output(half) for half in halves]  # [column][row] of the 2x2 outputs
-    y = jnp.stack([jnp.stack([across[column][row] for column in (0, 1)], axis=3)
-                   for row in (0, 1)], axis=2)
+    y = jnp.stack(
+        [jnp.stack([across[column][row] for column in (0, 1)], axis=3) for row in (0, 1)], axis=2
+    )
     return y.reshape(batch, 2 * rows, 2 * columns, -1)[:, :height, :width]
 
 

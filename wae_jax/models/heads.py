@@ -26,8 +26,11 @@ class FCHead(nn.Module):
     def __call__(self, features: Sequence[jax.Array], *, train: bool) -> jax.Array:
         x = jnp.concatenate([f.reshape(f.shape[0], -1) for f in features], axis=-1)
         for i, size in enumerate(self.hidden, start=1):
-            x = nn.relu(Dense(size, kernel_init=nn.initializers.he_normal(), dtype=self.dtype,
-                              name=f"fc{i}")(x))
+            x = nn.relu(
+                Dense(
+                    size, kernel_init=nn.initializers.he_normal(), dtype=self.dtype, name=f"fc{i}"
+                )(x)
+            )
             x = Dropout(self.dropout, self.axis_name, name=f"dropout{i}")(x, train=train)
         return Dense(self.num_classes, dtype=self.dtype, name="scores")(x).astype(jnp.float32)
 

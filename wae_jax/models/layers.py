@@ -16,14 +16,16 @@ from wae_jax.models.fast_conv import WINOGRAD_PRODUCTS, patches, product, winogr
 BY_OUTPUT = "by_output"
 WINOGRAD = tuple(f"winograd_{i}" for i in range(WINOGRAD_PRODUCTS))
 
+
 class Dense(nn.Dense):
     """flax's Dense that also takes its weights as ``by_output`` (out, in), in inference on CPU."""
 
     def __call__(self, x: jax.Array) -> jax.Array:
         if not self.has_variable("params", BY_OUTPUT):
             return super().__call__(x)
-        return product(self.get_variable("params", BY_OUTPUT), x,
-                       self.get_variable("params", "bias"))
+        return product(
+            self.get_variable("params", BY_OUTPUT), x, self.get_variable("params", "bias")
+        )
 
 
 class Conv(nn.Conv):
@@ -38,8 +40,11 @@ class Conv(nn.Conv):
         if self.has_variable("params", BY_OUTPUT):
             weights = self.get_variable("params", BY_OUTPUT)
             size = weights.shape[1:3]
-            return product(weights.reshape(weights.shape[0], -1),
-                           patches(x, size, self.strides, size[0] // 2), bias)
+            return product(
+                weights.reshape(weights.shape[0], -1),
+                patches(x, size, self.strides, size[0] // 2),
+                bias,
+            )
         if self.has_variable("params", WINOGRAD[0]):
             weights = [self.get_variable("params", name) for name in WINOGRAD]
             return winograd_conv(x, weights, bias)
@@ -83,8 +88,13 @@ _BATCH_NORM_MOMENTUM = 0.9
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def normalise_batch(x: jax.Array, scale: jax.Array, bias: jax.Array, axis_name: str | None,
-                    epsilon: float = BATCH_NORM_EPSILON) -> tuple[jax.Array, jax.Array, jax.Array]:
+def normalise_batch(
+    x: jax.Array,
+    scale: jax.Array,
+    bias: jax.Array,
+    axis_name: str | None,
+    epsilon: float = BATCH_NORM_EPSILON,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Batch normalisation of (..., C) with scale and bias (C,): (y, mean, variance).
 
     Statistics are float32, over all axes but the last and over ``axis_name``'s devices; no

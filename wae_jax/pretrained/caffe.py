@@ -23,10 +23,19 @@ from wae_jax.pretrained.mapping import (
 from wae_jax.pretrained.network import SINGLE_BRANCH, Imported, assemble, with_changes
 
 IMAGE_SIZE = 224
-COMMON = {"dtype": "float32", "input.channel_order": "BGR", "input.std": (1.0, 1.0, 1.0),
-          "backbone.width": 1.0, "backbone.norm_epsilon": 1e-5}
-VGG16 = COMMON | {"backbone.name": "vgg16", "backbone.batch_norm": False,
-                  "backbone.pool_rounding": "up", "head.kind": "fc"}
+COMMON = {
+    "dtype": "float32",
+    "input.channel_order": "BGR",
+    "input.std": (1.0, 1.0, 1.0),
+    "backbone.width": 1.0,
+    "backbone.norm_epsilon": 1e-5,
+}
+VGG16 = COMMON | {
+    "backbone.name": "vgg16",
+    "backbone.batch_norm": False,
+    "backbone.pool_rounding": "up",
+    "head.kind": "fc",
+}
 
 
 def _fc_kernel(kernel: np.ndarray) -> np.ndarray:
@@ -40,9 +49,9 @@ def _vector(array: np.ndarray) -> np.ndarray:
 def _with_axes(array: np.ndarray, count: int) -> np.ndarray:
     """Without the leading axes of size 1 that files from before 2015 have."""
     surplus = array.ndim - count
-    if any(n != 1 for n in array.shape[:max(0, surplus)]):
+    if any(n != 1 for n in array.shape[: max(0, surplus)]):
         raise ValueError(f"{array.shape} for {count} axes")
-    return array.reshape(array.shape[max(0, surplus):])
+    return array.reshape(array.shape[max(0, surplus) :])
 
 
 def _flattened_kernel(*features: tuple[int, int, int]) -> Callable[[np.ndarray], np.ndarray]:
@@ -60,20 +69,27 @@ def from_running_sum(total: np.ndarray, factor: np.ndarray) -> np.ndarray:
 
 def _layer(target: str, source: str, convert: Callable[[np.ndarray], np.ndarray]) -> list[Entry]:
     """Kernel and bias of a conv or FC layer; ``target`` is a path below params."""
-    return [Entry(f"params/{target}/kernel", (f"{source}[0]",), convert),
-            Entry(f"params/{target}/bias", (f"{source}[1]",), _vector)]
+    return [
+        Entry(f"params/{target}/kernel", (f"{source}[0]",), convert),
+        Entry(f"params/{target}/bias", (f"{source}[1]",), _vector),
+    ]
 
 
 def _statistics(target: str, source: str, conv_bias: str = "") -> list[Entry]:
     """Mean and variance of a batch norm, which has no scale and shift in Caffe."""
-    mean = Entry(f"batch_stats/{target}/mean", (f"{source}[0]", f"{source}[2]"),
-                 from_running_sum)
+    mean = Entry(f"batch_stats/{target}/mean", (f"{source}[0]", f"{source}[2]"), from_running_sum)
     if conv_bias:
-        mean = Entry(mean.target, (*mean.sources, conv_bias),
-                     lambda total, factor, bias: mean_less_bias(from_running_sum(total, factor),
-                                                                _vector(bias)))
-    return [mean, Entry(f"batch_stats/{target}/var", (f"{source}[1]", f"{source}[2]"),
-                        from_running_sum)]
+        mean = Entry(
+            mean.target,
+            (*mean.sources, conv_bias),
+            lambda total, factor, bias: mean_less_bias(
+                from_running_sum(total, factor), _vector(bias)
+            ),
+        )
+    return [
+        mean,
+        Entry(f"batch_stats/{target}/var", (f"{source}[1]", f"{source}[2]"), from_running_sum),
+    ]
 
 
 def _vgg16_trunk(target: str, suffix: str = "") -> list[Entry]:
@@ -87,9 +103,11 @@ def _vgg16_trunk(target: str, suffix: str = "") -> list[Entry]:
 
 def _fc_head(target: str, suffix: str, *features: tuple[int, int, int]) -> list[Entry]:
     """fc6 to fc8 on ``features``: (C, h, w) of each branch."""
-    return [*_layer(f"{target}/fc1", f"fc6{suffix}", _flattened_kernel(*features)),
-            *_layer(f"{target}/fc2", f"fc7{suffix}", _fc_kernel),
-            *_layer(f"{target}/scores", f"fc8{suffix}", _fc_kernel)]
+    return [
+        *_layer(f"{target}/fc1", f"fc6{suffix}", _flattened_kernel(*features)),
+        *_layer(f"{target}/fc2", f"fc7{suffix}", _fc_kernel),
+        *_layer(f"{target}/scores", f"fc8{suffix}", _fc_kernel),
+    ]
 
 
 def released_entries() -> list[Entry]:
@@ -97,8 +115,11 @@ def released_entries() -> list[Entry]:
     encoder = "frontend/encoder"
     low, high = (512, 4, 4), (128, 4, 4)
     return [
-        *(entry for i in (1, 2, 3)
-          for entry in _layer(f"{encoder}/conv{i}", f"decom_conv{i}", kernel_from_oihw)),
+        *(
+            entry
+            for i in (1, 2, 3)
+            for entry in _layer(f"{encoder}/conv{i}", f"decom_conv{i}", kernel_from_oihw)
+        ),
         *_layer(f"{encoder}/to_low", "decom_conv_CA", kernel_from_oihw),
         *_layer(f"{encoder}/to_high", "decom_conv_CH", kernel_from_oihw),
         *_statistics("frontend/norm_low", "bn_CA"),
@@ -106,7 +127,8 @@ def released_entries() -> list[Entry]:
         *_vgg16_trunk("backbone", "_CA"),
         *_vgg16_trunk("light", "_CH"),
         *_fc_head("head_low", "_CA", low),
-        *_fc_head("head_fused", "_fusion", low, high)]
+        *_fc_head("head_fused", "_fusion", low, high),
+    ]
 
 
 def vgg16_entries() -> list[Entry]:
@@ -124,34 +146,69 @@ def resnet50_entries() -> list[Entry]:
             branches = {"conv1": "2a", "conv2": "2b", "conv3": "2c"}
             if block == 0:
                 branches["shortcut_conv"] = "1"
-            layers += [(f"{ours}/{conv}", f"res{theirs}{branch}", f"{theirs}{branch}")
-                       for conv, branch in branches.items()]
+            layers += [
+                (f"{ours}/{conv}", f"res{theirs}{branch}", f"{theirs}{branch}")
+                for conv, branch in branches.items()
+            ]
     entries = _layer("head_low/scores", "fc1000", _fc_kernel)
     for ours, theirs, suffix in layers:
         conv, norm = f"backbone/{ours}", f"backbone/{ours.replace('conv', 'norm')}"
-        entries += [Entry(f"params/{conv}/kernel", (f"{theirs}[0]",), kernel_from_oihw),
-                    Entry(f"params/{norm}/scale", (f"scale{suffix}[0]",), _vector),
-                    Entry(f"params/{norm}/bias", (f"scale{suffix}[1]",), _vector),
-                    *_statistics(norm, f"bn{suffix}", "conv1[1]" if theirs == "conv1" else "")]
+        entries += [
+            Entry(f"params/{conv}/kernel", (f"{theirs}[0]",), kernel_from_oihw),
+            Entry(f"params/{norm}/scale", (f"scale{suffix}[0]",), _vector),
+            Entry(f"params/{norm}/bias", (f"scale{suffix}[1]",), _vector),
+            *_statistics(norm, f"bn{suffix}", "conv1[1]" if theirs == "conv1" else ""),
+        ]
     return entries
 
 
 # model -> (entries, last bias, changes of config.model, parts that the file does not have)
 MODELS = {
-    "wae-vgg16": (released_entries, "fc8_CA[1]", VGG16 | {
-        "input.mean": (0.0, 0.0, 0.0), "frontend.name": "wae", "frontend.levels": 1,
-        "frontend.encoder": "paper", "frontend.channels": 16, "frontend.depth": 3,
-        "frontend.activation": "relu", "frontend.padding": "zero", "frontend.normalise": True,
-        "light.name": "", "light.width": 0.25, "head.hidden_low": (1024, 1024),
-        "head.hidden_fused": (2048, 2048)},
-        ("params/frontend/decoder_low", "params/frontend/decoder_high")),
-    "vgg16": (vgg16_entries, "fc8[1]", SINGLE_BRANCH | VGG16 | {
-        "input.mean": (103.939, 116.779, 123.68), "head.hidden_single": (4096, 4096)}, ()),
+    "wae-vgg16": (
+        released_entries,
+        "fc8_CA[1]",
+        VGG16
+        | {
+            "input.mean": (0.0, 0.0, 0.0),
+            "frontend.name": "wae",
+            "frontend.levels": 1,
+            "frontend.encoder": "paper",
+            "frontend.channels": 16,
+            "frontend.depth": 3,
+            "frontend.activation": "relu",
+            "frontend.padding": "zero",
+            "frontend.normalise": True,
+            "light.name": "",
+            "light.width": 0.25,
+            "head.hidden_low": (1024, 1024),
+            "head.hidden_fused": (2048, 2048),
+        },
+        ("params/frontend/decoder_low", "params/frontend/decoder_high"),
+    ),
+    "vgg16": (
+        vgg16_entries,
+        "fc8[1]",
+        SINGLE_BRANCH
+        | VGG16
+        | {"input.mean": (103.939, 116.779, 123.68), "head.hidden_single": (4096, 4096)},
+        (),
+    ),
     # He's networks subtract a mean image; these are its means per channel.
-    "resnet50": (resnet50_entries, "fc1000[1]", SINGLE_BRANCH | COMMON | {
-        "input.mean": (103.0626, 115.9029, 123.1516), "backbone.name": "resnet50",
-        "backbone.stem": "imagenet", "backbone.stem_pool": "ceil", "backbone.stride_on": "1x1",
-        "head.kind": "pool"}, ()),
+    "resnet50": (
+        resnet50_entries,
+        "fc1000[1]",
+        SINGLE_BRANCH
+        | COMMON
+        | {
+            "input.mean": (103.0626, 115.9029, 123.1516),
+            "backbone.name": "resnet50",
+            "backbone.stem": "imagenet",
+            "backbone.stem_pool": "ceil",
+            "backbone.stride_on": "1x1",
+            "head.kind": "pool",
+        },
+        (),
+    ),
 }
 
 
@@ -164,11 +221,19 @@ def import_network(file: Path, model: str, base: Mapping[str, Any]) -> Imported:
         UserError: no such model, an unreadable file, or arrays that are not this network's.
     """
     if model not in MODELS:
-        raise UserError(f"caffe has no {model!r} that can be imported; there are: "
-                        + ", ".join(MODELS))
+        raise UserError(
+            f"caffe has no {model!r} that can be imported; there are: " + ", ".join(MODELS)
+        )
     entries, last, changes, fresh = MODELS[model]
     arrays = read_caffemodel(file)
     num_classes = arrays[last].size if last in arrays else 1000
-    return assemble(arrays, entries(), file=file, origin=f"caffe {model}",
-                    model_config=with_changes(base, changes), num_classes=num_classes,
-                    image_size=IMAGE_SIZE, fresh=fresh)
+    return assemble(
+        arrays,
+        entries(),
+        file=file,
+        origin=f"caffe {model}",
+        model_config=with_changes(base, changes),
+        num_classes=num_classes,
+        image_size=IMAGE_SIZE,
+        fresh=fresh,
+    )

@@ -23,10 +23,15 @@ _SCHEMA = {
     "Layer": (("name", 1, _Field.TYPE_BYTES, False), ("blobs", 7, "Blob", True)),
     # Before 2015, as the published VGG16.
     "OldLayer": (("name", 4, _Field.TYPE_BYTES, False), ("blobs", 6, "Blob", True)),
-    "Blob": (("num", 1, _Field.TYPE_INT32, False), ("channels", 2, _Field.TYPE_INT32, False),
-             ("height", 3, _Field.TYPE_INT32, False), ("width", 4, _Field.TYPE_INT32, False),
-             ("data", 5, _Field.TYPE_BYTES, True), ("shape", 7, "Shape", False),
-             ("double_data", 8, _Field.TYPE_BYTES, True)),
+    "Blob": (
+        ("num", 1, _Field.TYPE_INT32, False),
+        ("channels", 2, _Field.TYPE_INT32, False),
+        ("height", 3, _Field.TYPE_INT32, False),
+        ("width", 4, _Field.TYPE_INT32, False),
+        ("data", 5, _Field.TYPE_BYTES, True),
+        ("shape", 7, "Shape", False),
+        ("double_data", 8, _Field.TYPE_BYTES, True),
+    ),
     "Shape": (("dim", 1, _Field.TYPE_INT64, True),),
 }
 
@@ -39,8 +44,10 @@ def _net_parameter_class() -> type[message.Message]:
         descriptor = file.message_type.add(name=message_name)
         for name, number, kind, repeated in fields:
             field = descriptor.field.add(
-                name=name, number=number,
-                label=_Field.LABEL_REPEATED if repeated else _Field.LABEL_OPTIONAL)
+                name=name,
+                number=number,
+                label=_Field.LABEL_REPEATED if repeated else _Field.LABEL_OPTIONAL,
+            )
             if isinstance(kind, str):
                 field.type, field.type_name = _Field.TYPE_MESSAGE, f".caffe.{kind}"
             else:
@@ -64,8 +71,9 @@ def read_caffemodel(path: str | Path) -> dict[str, np.ndarray]:
     try:
         size = path.stat().st_size
         if size > _SIZE_LIMIT:
-            raise UserError(f"{path} has {size} bytes; protobuf, and so a .caffemodel, ends at "
-                            f"{_SIZE_LIMIT}")
+            raise UserError(
+                f"{path} has {size} bytes; protobuf, and so a .caffemodel, ends at {_SIZE_LIMIT}"
+            )
         net = _net_parameter_class().FromString(path.read_bytes())
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error

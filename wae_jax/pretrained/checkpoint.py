@@ -69,13 +69,23 @@ def write_checkpoint(imported: Imported, config: Mapping[str, Any], out: str) ->
         UserError: there is something at ``out``, or it cannot be written.
     """
     path = check_out(out)
-    config = {**config, "model": imported.model_config,
-              "data": {**config["data"], "image_size": imported.image_size}}
+    config = {
+        **config,
+        "model": imported.model_config,
+        "data": {**config["data"], "image_size": imported.image_size},
+    }
     settings_from_config(config)
     variables = jax.tree.map(jnp.asarray, imported.variables)
-    meta = {"config": config, "stage": STAGE, "data": None, "train_seconds": 0.0, "ema": False,
-            "num_classes": imported.num_classes, "class_names": list(imported.class_names),
-            "origin": imported.origin}
+    meta = {
+        "config": config,
+        "stage": STAGE,
+        "data": None,
+        "train_seconds": 0.0,
+        "ema": False,
+        "num_classes": imported.num_classes,
+        "class_names": list(imported.class_names),
+        "origin": imported.origin,
+    }
     try:
         with tempfile.TemporaryDirectory(dir=path.absolute().parent, prefix=".import-") as folder:
             whole = Path(folder) / "checkpoint"
@@ -104,8 +114,9 @@ def adopt_pretrained(config: dict[str, Any]) -> tuple[dict[str, Any], Imported |
     if init.source:
         backbone = config["model"]["backbone"]
         batch_norm = backbone["batch_norm"] and backbone["name"].startswith("vgg")
-        imported = import_network(init.source, backbone["name"] + "_bn" * batch_norm,
-                                  init.pretrained, config["model"])
+        imported = import_network(
+            init.source, backbone["name"] + "_bn" * batch_norm, init.pretrained, config["model"]
+        )
     elif Path(init.pretrained).is_file():
         raise UserError(f"{init.pretrained} is a file: say whose with config.init.source")
     else:
@@ -121,13 +132,19 @@ def _from_checkpoint(path: str) -> Imported:
     _, variables, meta = load_step(folder)
     config = meta["config"]
     if config["model"]["frontend"]["name"] not in SINGLE:
-        raise UserError(f"config.init.pretrained needs a network with one branch, and {path} has "
-                        "two; to start from all its weights use config.restore")
+        raise UserError(
+            f"config.init.pretrained needs a network with one branch, and {path} has "
+            "two; to start from all its weights use config.restore"
+        )
     origin = {"origin": "network", **meta}["origin"]  # only imported ones have their own
     return Imported(
-        origin=f"{origin} in {path}", model_config=config["model"],
-        variables=jax.device_get(variables), num_classes=meta["num_classes"],
-        image_size=config["data"]["image_size"], class_names=tuple(meta["class_names"]))
+        origin=f"{origin} in {path}",
+        model_config=config["model"],
+        variables=jax.device_get(variables),
+        num_classes=meta["num_classes"],
+        image_size=config["data"]["image_size"],
+        class_names=tuple(meta["class_names"]),
+    )
 
 
 def with_labels(imported: Imported, labels: Sequence[str]) -> Imported:
@@ -137,6 +154,7 @@ def with_labels(imported: Imported, labels: Sequence[str]) -> Imported:
         UserError: another number of names than classes.
     """
     if labels and len(labels) != imported.num_classes:
-        raise UserError(f"there are {len(labels)} labels, and the network has "
-                        f"{imported.num_classes} classes")
+        raise UserError(
+            f"there are {len(labels)} labels, and the network has {imported.num_classes} classes"
+        )
     return dataclasses.replace(imported, class_names=tuple(labels) or imported.class_names)

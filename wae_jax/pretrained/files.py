@@ -26,8 +26,10 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         return _read_safetensors(path)
     if path.suffix in PICKLE_SUFFIXES:
         return _read_pytorch(path)
-    raise UserError(f"{path}: weights of torchvision and timm are read from .safetensors or "
-                    f"{', '.join(PICKLE_SUFFIXES)} files")
+    raise UserError(
+        f"{path}: weights of torchvision and timm are read from .safetensors or "
+        f"{', '.join(PICKLE_SUFFIXES)} files"
+    )
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
@@ -45,20 +47,25 @@ def _read_pytorch(path: Path) -> dict[str, np.ndarray]:
     try:
         import torch
     except ImportError as error:
-        raise UserError(f"reading {path} needs PyTorch (pip install torch); .safetensors files "
-                        "need nothing more") from error
+        raise UserError(
+            f"reading {path} needs PyTorch (pip install torch); .safetensors files "
+            "need nothing more"
+        ) from error
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise UserError(f"{path} holds more than tensors, or is damaged; what is no tensor is not "
-                        "loaded") from error
+        raise UserError(
+            f"{path} holds more than tensors, or is damaged; what is no tensor is not loaded"
+        ) from error
     except Exception as error:  # it raises many kinds for damaged files
         reason = str(error).partition("\n")[0].partition(". ")[0]
         raise UserError(f"{path} is not a readable PyTorch file of weights: {reason}") from error
     if not isinstance(state, Mapping) or not all(torch.is_tensor(x) for x in state.values()):
         raise UserError(f"{path} does not hold a state dict (names and tensors)")
-    return {name: (tensor.float() if tensor.is_floating_point() else tensor).numpy()
-            for name, tensor in state.items()}
+    return {
+        name: (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+        for name, tensor in state.items()
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,25 +99,39 @@ def _read_layers_model(path: Path) -> KerasFile:
     try:
         content = json.loads(path.read_text())
         topology = content["modelTopology"]
-        groups = [([str(name) for name in group["paths"]],
-                   [(str(w["name"]), str(w["dtype"]), tuple(map(int, w["shape"])),
-                     "quantization" in w) for w in group["weights"]])
-                  for group in content["weightsManifest"]]
+        groups = [
+            (
+                [str(name) for name in group["paths"]],
+                [
+                    (
+                        str(w["name"]),
+                        str(w["dtype"]),
+                        tuple(map(int, w["shape"])),
+                        "quantization" in w,
+                    )
+                    for w in group["weights"]
+                ],
+            )
+            for group in content["weightsManifest"]
+        ]
         layers = _layers(topology.get("model_config", topology))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is not a layers model of TensorFlow.js ({type(error).__name__}: "
-                        f"{error})") from error
+        raise UserError(
+            f"{path} is not a layers model of TensorFlow.js ({type(error).__name__}: {error})"
+        ) from error
     arrays = {}
     for shards, weights in groups:
         odd = [name for name, dtype, _, quantised in weights if dtype != "float32" or quantised]
         if odd:
-            raise UserError(f"{path}: only float32 weights can be read, and these are not: "
-                            + ", ".join(odd[:4]))
+            raise UserError(
+                f"{path}: only float32 weights can be read, and these are not: "
+                + ", ".join(odd[:4])
+            )
         numbers = _read_shards(path, shards, sum(math.prod(shape) for _, _, shape, _ in weights))
         start = 0
         for name, _, shape, _ in weights:
             count = math.prod(shape)
-            arrays[name] = numbers[start:start + count].reshape(shape)
+            arrays[name] = numbers[start : start + count].reshape(shape)
             start += count
     return KerasFile(arrays, layers)
 
@@ -127,15 +148,23 @@ def _read_shards(model: Path, names: list[str], count: int) -> np.ndarray:
             raise UserError(f"cannot read {model.parent / name}: {error.strerror}") from error
     data = b"".join(parts)
     if len(data) != 4 * count:
-        raise UserError(f"the weights of {model} ({', '.join(names[:3])}...) have {len(data)} "
-                        f"bytes together, where {4 * count} are needed: a file is cut short or "
-                        "of another model")
+        raise UserError(
+            f"the weights of {model} ({', '.join(names[:3])}...) have {len(data)} "
+            f"bytes together, where {4 * count} are needed: a file is cut short or "
+            "of another model"
+        )
     return np.frombuffer(data, "<f4")
 
 
 # Keras 1, which wrote the weights of VGG16 that Keras still distributes, had other names.
-_KERAS_1 = {"W": "kernel", "b": "bias", "running_mean": "moving_mean",
-            "running_std": "moving_variance", "gamma": "gamma", "beta": "beta"}
+_KERAS_1 = {
+    "W": "kernel",
+    "b": "bias",
+    "running_mean": "moving_mean",
+    "running_std": "moving_variance",
+    "gamma": "gamma",
+    "beta": "beta",
+}
 
 
 def _read_h5(path: Path) -> KerasFile:
@@ -154,8 +183,10 @@ def _read_h5(path: Path) -> KerasFile:
         with h5py.File(path, "r") as file:
             root = file.get("model_weights", file)
             if {"layers", "vars"} <= root.keys():
-                raise UserError(f"{path} is a .weights.h5 of Keras 3, which does not keep the "
-                                "layers' names; write it with model.save('NAME.h5')")
+                raise UserError(
+                    f"{path} is a .weights.h5 of Keras 3, which does not keep the "
+                    "layers' names; write it with model.save('NAME.h5')"
+                )
             root.visititems(collect)
             config = file.attrs.get("model_config")
         layers = _layers(json.loads(config)) if config else {}

@@ -16,14 +16,19 @@ from wae_jax.pretrained.network import SINGLE_BRANCH, Imported, assemble, with_c
 MODELS = ("vgg16", "vgg19", "resnet50", "resnet101", "resnet152")
 IMAGE_SIZE = 224
 # Keras kept the input convention of the Caffe networks: BGR less the mean.
-INPUT = {"input.channel_order": "BGR", "input.mean": (103.939, 116.779, 123.68),
-         "input.std": (1.0, 1.0, 1.0)}
+INPUT = {
+    "input.channel_order": "BGR",
+    "input.mean": (103.939, 116.779, 123.68),
+    "input.std": (1.0, 1.0, 1.0),
+}
 
 
 def layer_entries(target: str, layer: str) -> list[Entry]:
     """Kernel and bias of a conv or dense layer; Keras has our axis order."""
-    return [Entry(f"params/{target}/kernel", (f"{layer}/kernel",)),
-            Entry(f"params/{target}/bias", (f"{layer}/bias",))]
+    return [
+        Entry(f"params/{target}/kernel", (f"{layer}/kernel",)),
+        Entry(f"params/{target}/bias", (f"{layer}/bias",)),
+    ]
 
 
 def vgg_entries(name: str) -> list[Entry]:
@@ -54,8 +59,9 @@ def _new_names(stage: int, block: int, conv: int) -> tuple[str, str]:
 def resnet_entries(name: str, *, old: bool, last: str) -> list[Entry]:
     """All arrays of a ResNet; ``last`` is the name of its dense layer."""
     names = _old_names if old else _new_names
-    layers = {("stem_conv", "stem_norm"): ("conv1", "bn_conv1") if old else
-              ("conv1_conv", "conv1_bn")}
+    layers = {
+        ("stem_conv", "stem_norm"): ("conv1", "bn_conv1") if old else ("conv1_conv", "conv1_bn")
+    }
     for stage, count in enumerate(BLOCKS[name][1], start=1):
         for block in range(1, count + 1):
             ours = f"stage{stage}_block{block}"
@@ -69,9 +75,13 @@ def resnet_entries(name: str, *, old: bool, last: str) -> list[Entry]:
             Entry(f"params/backbone/{conv}/kernel", (f"{their_conv}/kernel",)),
             Entry(f"params/backbone/{norm}/scale", (f"{their_norm}/gamma",)),
             Entry(f"params/backbone/{norm}/bias", (f"{their_norm}/beta",)),
-            Entry(f"batch_stats/backbone/{norm}/mean",
-                  (f"{their_norm}/moving_mean", f"{their_conv}/bias"), mean_less_bias),
-            Entry(f"batch_stats/backbone/{norm}/var", (f"{their_norm}/moving_variance",))]
+            Entry(
+                f"batch_stats/backbone/{norm}/mean",
+                (f"{their_norm}/moving_mean", f"{their_conv}/bias"),
+                mean_less_bias,
+            ),
+            Entry(f"batch_stats/backbone/{norm}/var", (f"{their_norm}/moving_variance",)),
+        ]
     return entries
 
 
@@ -92,12 +102,16 @@ def import_network(file: Path, model: str, base: Mapping[str, Any]) -> Imported:
         UserError: no such model, an unreadable file, or arrays that are not this network's.
     """
     if model not in MODELS:
-        raise UserError(f"keras has no {model!r} that can be imported; there are: "
-                        + ", ".join(MODELS))
+        raise UserError(
+            f"keras has no {model!r} that can be imported; there are: " + ", ".join(MODELS)
+        )
     content = read_keras(file)
     arrays = content.arrays
-    changes = SINGLE_BRANCH | INPUT | {"backbone.name": model, "backbone.batch_norm": False,
-                                       "backbone.pool_rounding": "down"}
+    changes = (
+        SINGLE_BRANCH
+        | INPUT
+        | {"backbone.name": model, "backbone.batch_norm": False, "backbone.pool_rounding": "down"}
+    )
     last = next((name for name in ("fc1000", "probs") if f"{name}/kernel" in arrays), "predictions")
     if model in PLANS:
         entries = vgg_entries(model)
@@ -107,11 +121,21 @@ def import_network(file: Path, model: str, base: Mapping[str, Any]) -> Imported:
         entries = resnet_entries(model, old=old, last=last)
         # The older networks had Keras's default.
         epsilon = _norm_epsilon(file, content, default=1e-3 if old else 1.001e-5)
-        changes |= {"head.kind": "pool", "backbone.norm_epsilon": epsilon,
-                    "backbone.stem": "imagenet", "backbone.stem_pool": "pad",
-                    "backbone.stride_on": "1x1"}
+        changes |= {
+            "head.kind": "pool",
+            "backbone.norm_epsilon": epsilon,
+            "backbone.stem": "imagenet",
+            "backbone.stem_pool": "pad",
+            "backbone.stride_on": "1x1",
+        }
     scores = arrays.get(f"{last}/bias")
     num_classes = len(scores) if np.ndim(scores) == 1 else 1000
-    return assemble(arrays, entries, file=file, origin=f"keras {model}",
-                    model_config=with_changes(base, changes), num_classes=num_classes,
-                    image_size=IMAGE_SIZE)
+    return assemble(
+        arrays,
+        entries,
+        file=file,
+        origin=f"keras {model}",
+        model_config=with_changes(base, changes),
+        num_classes=num_classes,
+        image_size=IMAGE_SIZE,
+    )

@@ -61,8 +61,14 @@ def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def apply(arrays: Mapping[str, np.ndarray], entries: Sequence[Entry], shapes: Mapping[str, Any], *,
-          what: str, ignored: str = "") -> dict[str, Any]:
+def apply(
+    arrays: Mapping[str, np.ndarray],
+    entries: Sequence[Entry],
+    shapes: Mapping[str, Any],
+    *,
+    what: str,
+    ignored: str = "",
+) -> dict[str, Any]:
     """The network's variables, float32, nested as ``shapes``.
 
     arrays: the source's, by name. shapes: nested, leaves with ``.shape``: what must be filled.
@@ -79,15 +85,19 @@ def apply(arrays: Mapping[str, np.ndarray], entries: Sequence[Entry], shapes: Ma
     used = {name for entry in entries for name in entry.sources}
     problems["missing"] = [name for name in sorted(used - arrays.keys(), key=_by_number)]
     problems["not of this network"] = sorted(
-        (name for name in arrays.keys() - used if not re.fullmatch(ignored, name)),
-        key=_by_number)
+        (name for name in arrays.keys() - used if not re.fullmatch(ignored, name)), key=_by_number
+    )
     sound = {name: arrays[name] for name in used & arrays.keys()}
     problems["no floating-point numbers"] = [
-        f"{name} ({array.dtype})" for name, array in sorted(sound.items())
-        if not jnp.issubdtype(array.dtype, jnp.floating)]
+        f"{name} ({array.dtype})"
+        for name, array in sorted(sound.items())
+        if not jnp.issubdtype(array.dtype, jnp.floating)
+    ]
     problems["with NaN or infinite values"] = [
-        name for name, array in sorted(sound.items())
-        if jnp.issubdtype(array.dtype, jnp.floating) and not np.isfinite(array).all()]
+        name
+        for name, array in sorted(sound.items())
+        if jnp.issubdtype(array.dtype, jnp.floating) and not np.isfinite(array).all()
+    ]
     problems["of a wrong shape"], filled = [], {}
     for entry in entries:
         if not all(name in sound for name in entry.sources):
@@ -99,24 +109,28 @@ def apply(arrays: Mapping[str, np.ndarray], entries: Sequence[Entry], shapes: Ma
         except ValueError:
             value = None
         if value is None or value.shape != shape:
-            names = ", ".join(f"{name} {part.shape}"
-                              for name, part in zip(entry.sources, parts, strict=True))
+            names = ", ".join(
+                f"{name} {part.shape}" for name, part in zip(entry.sources, parts, strict=True)
+            )
             problems["of a wrong shape"].append(f"{names} for {entry.target} {shape}")
         filled[entry.target] = value
     words = [f"{kind}: {_listed(names)}" for kind, names in problems.items() if names]
     if words:
         raise UserError(f"{what}: arrays {'; '.join(words)}")
-    return unflatten({target: np.ascontiguousarray(filled[target], np.float32)
-                      for target in wanted})
+    return unflatten(
+        {target: np.ascontiguousarray(filled[target], np.float32) for target in wanted}
+    )
 
 
 def _check_entries(entries: Sequence[Entry], wanted: Mapping[str, Any]) -> None:
     sources = Counter(entry.sources[0] for entry in entries)
     targets = Counter(entry.target for entry in entries)
-    wrong = {"sources used twice": [n for n, count in sources.items() if count > 1],
-             "targets filled twice": [n for n, count in targets.items() if count > 1],
-             "targets unknown": targets.keys() - wanted.keys(),
-             "targets not filled": wanted.keys() - targets.keys()}
+    wrong = {
+        "sources used twice": [n for n, count in sources.items() if count > 1],
+        "targets filled twice": [n for n, count in targets.items() if count > 1],
+        "targets unknown": targets.keys() - wanted.keys(),
+        "targets not filled": wanted.keys() - targets.keys(),
+    }
     wrong = {kind: sorted(names) for kind, names in wrong.items() if names}
     if wrong:
         raise ValueError(f"a mapping does not fit its network: {wrong}")
@@ -148,14 +162,19 @@ def kernel_from_flattened(*channels_and_sides: tuple[int, int, int]):
     PyTorch and Caffe flatten channel-first, (C, h, w); the networks here (h, w, C).
     channels_and_sides: (C, h, w) of each branch whose flattened features follow each other.
     """
+
     def convert(kernel: np.ndarray) -> np.ndarray:
         sizes = [math.prod(shape) for shape in channels_and_sides]
         if kernel.ndim != 2 or kernel.shape[1] != sum(sizes):
             raise ValueError(f"{kernel.shape} for {sizes} inputs")
         parts = np.split(kernel, np.cumsum(sizes)[:-1], axis=1)
-        return np.concatenate([
-            part.reshape(-1, *shape).transpose(2, 3, 1, 0).reshape(-1, len(part))
-            for part, shape in zip(parts, channels_and_sides, strict=True)])
+        return np.concatenate(
+            [
+                part.reshape(-1, *shape).transpose(2, 3, 1, 0).reshape(-1, len(part))
+                for part, shape in zip(parts, channels_and_sides, strict=True)
+            ]
+        )
+
     return convert
 
 

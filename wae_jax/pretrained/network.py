@@ -53,10 +53,19 @@ def with_changes(model_config: Mapping[str, Any], changes: Mapping[str, Any]) ->
     return changed
 
 
-def assemble(arrays: Mapping[str, np.ndarray], entries: Sequence[Entry], *, file: Path, origin: str,
-             model_config: Mapping[str, Any], num_classes: int, image_size: int,
-             class_names: Sequence[str] = (), ignored: str = "",
-             fresh: Sequence[str] = ()) -> Imported:
+def assemble(
+    arrays: Mapping[str, np.ndarray],
+    entries: Sequence[Entry],
+    *,
+    file: Path,
+    origin: str,
+    model_config: Mapping[str, Any],
+    num_classes: int,
+    image_size: int,
+    class_names: Sequence[str] = (),
+    ignored: str = "",
+    fresh: Sequence[str] = (),
+) -> Imported:
     """Builds the network of ``model_config`` and fills it from ``arrays``, see :func:`apply`.
 
     fresh: paths (as "params/frontend/decoder_low") that the source does not have; they get initial
@@ -65,12 +74,18 @@ def assemble(arrays: Mapping[str, np.ndarray], entries: Sequence[Entry], *, file
     Raises:
         UserError: the arrays are not those of this network.
     """
-    model = build_model(model_settings({"model": model_config}), num_classes=num_classes,
-                        image_size=image_size)
+    model = build_model(
+        model_settings({"model": model_config}), num_classes=num_classes, image_size=image_size
+    )
     shapes = flatten(variable_shapes(model, image_size))
     new = {path for path in shapes if path.startswith(tuple(f"{part}/" for part in fresh))}
-    variables = apply(arrays, entries, unflatten({p: s for p, s in shapes.items() if p not in new}),
-                      what=f"{file} is not a {origin}", ignored=ignored)
+    variables = apply(
+        arrays,
+        entries,
+        unflatten({p: s for p, s in shapes.items() if p not in new}),
+        what=f"{file} is not a {origin}",
+        ignored=ignored,
+    )
     if new:
         images = jnp.zeros((1, image_size, image_size, 3), jnp.uint8)
 
@@ -82,6 +97,11 @@ def assemble(arrays: Mapping[str, np.ndarray], entries: Sequence[Entry], *, file
         variables = unflatten(flatten(variables) | jax.device_get(initial(images)))
     report = tuple(f"freshly initialised: {part}" for part in fresh)
     return Imported(
-        origin=f"{origin} of {file}", model_config=dict(model_config), num_classes=num_classes,
+        origin=f"{origin} of {file}",
+        model_config=dict(model_config),
+        num_classes=num_classes,
         variables={"params": variables["params"], "batch_stats": variables.get("batch_stats", {})},
-        image_size=image_size, class_names=tuple(class_names), report=report)
+        image_size=image_size,
+        class_names=tuple(class_names),
+        report=report,
+    )

@@ -9,8 +9,9 @@ Arrays = Mapping[str, np.ndarray]  # by path, as "stage1_block1/conv1/kernel"
 IMAGE = "image"
 
 
-def slim(params: Arrays, stats: Arrays,
-         narrow: Arrays) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+def slim(
+    params: Arrays, stats: Arrays, narrow: Arrays
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Parameters and statistics of a narrower trunk, by path.
 
     Each conv keeps the filters of the largest L2 norm, and in them the input channels that the
@@ -31,7 +32,7 @@ def slim(params: Arrays, stats: Arrays,
     for conv, (inputs, outputs) in plan.items():
         start = narrow[f"{conv}/kernel"]
         if outputs not in kept:
-            kept[outputs] = np.sort(np.argsort(-strength[outputs], stable=True)[:start.shape[-1]])
+            kept[outputs] = np.sort(np.argsort(-strength[outputs], stable=True)[: start.shape[-1]])
         keep = kept[outputs]
         kernel = np.asarray(params[f"{conv}/kernel"])[..., keep]
         norm = _filter_norm(kernel)
@@ -42,10 +43,15 @@ def slim(params: Arrays, stats: Arrays,
         if f"{conv}/bias" in params:
             new_params[f"{conv}/bias"] = np.asarray(params[f"{conv}/bias"])[keep]
         batch_norm = conv.replace("conv", "norm")
-        for wide, new, names in ((params, new_params, ("scale", "bias")),
-                                 (stats, new_stats, ("mean", "var"))):
-            new |= {f"{batch_norm}/{name}": np.asarray(wide[f"{batch_norm}/{name}"])[keep]
-                    for name in names if f"{batch_norm}/{name}" in wide}
+        for wide, new, names in (
+            (params, new_params, ("scale", "bias")),
+            (stats, new_stats, ("mean", "var")),
+        ):
+            new |= {
+                f"{batch_norm}/{name}": np.asarray(wide[f"{batch_norm}/{name}"])[keep]
+                for name in names
+                if f"{batch_norm}/{name}" in wide
+            }
     return new_params, new_stats
 
 

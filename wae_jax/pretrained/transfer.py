@@ -16,8 +16,14 @@ from wae_jax.pretrained.network import Imported, with_changes
 from wae_jax.pretrained.slim import slim
 
 # What a pretrained trunk was trained with: a config that differs takes it over.
-ADOPTED = ("input.channel_order", "input.mean", "input.std", "backbone.norm_epsilon",
-           "backbone.stem_pool", "backbone.stride_on")
+ADOPTED = (
+    "input.channel_order",
+    "input.mean",
+    "input.std",
+    "backbone.norm_epsilon",
+    "backbone.stem_pool",
+    "backbone.stride_on",
+)
 # Of the trunk's keys, the one that its weights do not depend on.
 FREE = "pool_rounding"
 # Standard deviation of photos, per channel in RGB, 0..255.
@@ -32,11 +38,16 @@ def adopt(model_config: Mapping[str, Any], imported: Imported) -> tuple[dict[str
     """
     ours, theirs = model_config["backbone"], imported.model_config["backbone"]
     taken = {key.removeprefix("backbone.") for key in ADOPTED}
-    different = [f"{key} {theirs[key]!r}, not {ours[key]!r}" for key in sorted(theirs)
-                 if key not in taken | {FREE} and theirs[key] != ours.get(key)]
+    different = [
+        f"{key} {theirs[key]!r}, not {ours[key]!r}"
+        for key in sorted(theirs)
+        if key not in taken | {FREE} and theirs[key] != ours.get(key)
+    ]
     if different:
-        raise UserError(f"config.init.pretrained is a {imported.origin}, another network than "
-                        f"config.model.backbone: its {'; its '.join(different)}")
+        raise UserError(
+            f"config.init.pretrained is a {imported.origin}, another network than "
+            f"config.model.backbone: its {'; its '.join(different)}"
+        )
     changes, lines = {}, []
     for path in ADOPTED:
         part, key = path.split(".")
@@ -64,12 +75,15 @@ def with_unit_variance(imported: Imported) -> Imported:
     path = f"params/backbone/{first}/kernel"
     variables[path] = np.asarray(variables[path]) * scale[:, None]
     return dataclasses.replace(
-        imported, variables={"batch_stats": {}, **unflatten(variables)},
-        model_config=with_changes(imported.model_config, {"input.std": std}))
+        imported,
+        variables={"batch_stats": {}, **unflatten(variables)},
+        model_config=with_changes(imported.model_config, {"input.std": std}),
+    )
 
 
-def start_from(imported: Imported, variables, model: Classifier, *,
-               light: str) -> tuple[dict[str, Any], list[str]]:
+def start_from(
+    imported: Imported, variables, model: Classifier, *, light: str
+) -> tuple[dict[str, Any], list[str]]:
     """``variables`` of ``model`` with all that ``imported`` has for it, and a report in lines.
 
     The backbone is taken; of the low head the layers up to the first that does not fit; with
@@ -81,19 +95,27 @@ def start_from(imported: Imported, variables, model: Classifier, *,
     """
     choose("init.light", light, ("fresh", "slim"))
     theirs, ours = flatten(imported.variables), flatten(variables)
-    trunk, wanted = ({path: array for path, array in tree.items()
-                      if path.split("/")[1] == "backbone"} for tree in (theirs, ours))
-    wrong = sorted(path for path in trunk.keys() | wanted.keys()
-                   if path not in trunk or path not in wanted
-                   or trunk[path].shape != wanted[path].shape)
+    trunk, wanted = (
+        {path: array for path, array in tree.items() if path.split("/")[1] == "backbone"}
+        for tree in (theirs, ours)
+    )
+    wrong = sorted(
+        path
+        for path in trunk.keys() | wanted.keys()
+        if path not in trunk or path not in wanted or trunk[path].shape != wanted[path].shape
+    )
     if wrong:
-        raise UserError(f"config.init.pretrained is a {imported.origin}, another network than "
-                        f"config.model.backbone: {len(wrong)} arrays differ, the first is "
-                        f"{wrong[0]}")
+        raise UserError(
+            f"config.init.pretrained is a {imported.origin}, another network than "
+            f"config.model.backbone: {len(wrong)} arrays differ, the first is "
+            f"{wrong[0]}"
+        )
     head = _fitting_layers(theirs, ours)
     taken = trunk | head
-    fresh = {"/".join(path.split("/")[1:3 if "/head_low/" in path else 2])
-             for path in ours.keys() - taken.keys()}
+    fresh = {
+        "/".join(path.split("/")[1 : 3 if "/head_low/" in path else 2])
+        for path in ours.keys() - taken.keys()
+    }
     lines = [f"pretrained: backbone ({len(trunk)} arrays) of {imported.origin}"]
     if head:
         lines.append("pretrained: " + ", ".join(sorted({_layer(path) for path in head})))
@@ -133,11 +155,14 @@ def _slim_light(imported: Imported, ours: Mapping[str, Any], model: Classifier) 
     if light is None:
         raise UserError("config.init.light=slim needs a front end with a light branch")
     if not isinstance(light, VGG | ResNet) or light.clone(width=trunk.width) != trunk:
-        raise UserError("config.init.light=slim needs a light branch that is the backbone made "
-                        "narrower (config.model.light.name empty), and a VGG or ResNet")
+        raise UserError(
+            "config.init.light=slim needs a light branch that is the backbone made "
+            "narrower (config.model.light.name empty), and a VGG or ResNet"
+        )
     wide = {kind: flatten(tree.get("backbone", {})) for kind, tree in imported.variables.items()}
     prefix = "params/light/"
-    fresh = {path.removeprefix(prefix): array for path, array in ours.items()
-             if path.startswith(prefix)}
+    fresh = {
+        path.removeprefix(prefix): array for path, array in ours.items() if path.startswith(prefix)
+    }
     params, stats = slim(wide["params"], wide["batch_stats"], fresh)
     return flatten(params, prefix) | flatten(stats, "batch_stats/light/")

@@ -20,8 +20,9 @@ AXIS = "data"
 def start(settings: ParallelSettings) -> None:
     """Joins the other processes of a multi-process run, if one is configured. Call once, first."""
     if settings.coordinator:
-        jax.distributed.initialize(settings.coordinator, settings.num_processes,
-                                   settings.process_id)
+        jax.distributed.initialize(
+            settings.coordinator, settings.num_processes, settings.process_id
+        )
 
 
 class Parallel:
@@ -31,8 +32,10 @@ class Parallel:
         self.mode = choose("parallel.mode", settings.mode, ("jit", "pmap"))
         devices = jax.devices()
         if settings.devices > len(devices):
-            raise UserError(f"config.parallel.devices is {settings.devices}, but jax sees "
-                            f"{len(devices)}: {devices[0].platform}")
+            raise UserError(
+                f"config.parallel.devices is {settings.devices}, but jax sees "
+                f"{len(devices)}: {devices[0].platform}"
+            )
         if settings.devices and jax.process_count() > 1:
             raise UserError("config.parallel.devices must be 0 (all) in a multi-process run")
         self.devices = devices[: settings.devices or len(devices)]
@@ -48,8 +51,9 @@ class Parallel:
     def check_batch_size(self, key: str, batch_size: int) -> None:
         """Raises UserError where ``batch_size`` does not divide over the devices."""
         if batch_size % len(self.devices):
-            raise UserError(f"{key} is {batch_size}; it must be a multiple of the "
-                            f"{len(self.devices)} devices")
+            raise UserError(
+                f"{key} is {batch_size}; it must be a multiple of the {len(self.devices)} devices"
+            )
 
     def compile_train_step(self, step: Callable, constants=None) -> Callable:
         """``step(state, batch, constants, *, axis_name)`` -> compiled ``step(state, batch)``.
@@ -58,20 +62,28 @@ class Parallel:
             and arguments of the program, not part of its code. The state passed in is donated.
         """
         if self.mode == "pmap":
-            compiled = jax.pmap(functools.partial(step, axis_name=AXIS), axis_name=AXIS,
-                                devices=self.devices, donate_argnums=0)
+            compiled = jax.pmap(
+                functools.partial(step, axis_name=AXIS),
+                axis_name=AXIS,
+                devices=self.devices,
+                donate_argnums=0,
+            )
         else:
             compiled = jax.jit(
-                step, in_shardings=(self.replicated, self.batch_sharding, self.replicated),
-                out_shardings=self.replicated, donate_argnums=0)
+                step,
+                in_shardings=(self.replicated, self.batch_sharding, self.replicated),
+                out_shardings=self.replicated,
+                donate_argnums=0,
+            )
         if constants is not None:
             constants = self.put_state(constants)
         return lambda state, batch: compiled(state, batch, constants)
 
     def compile_eval_step(self, step: Callable) -> Callable:
         """``step(variables, batch) -> sums``, compiled for :meth:`put_eval_batch`'s batches."""
-        return jax.jit(step, in_shardings=(self.replicated, self.batch_sharding),
-                       out_shardings=self.replicated)
+        return jax.jit(
+            step, in_shardings=(self.replicated, self.batch_sharding), out_shardings=self.replicated
+        )
 
     def put_state(self, state):
         """A host or single-device state -> on all devices, as the train step takes it."""
@@ -100,7 +112,8 @@ class Parallel:
     def put_eval_batch(self, batch: dict[str, np.ndarray]):
         """This process's part of a global batch -> one array sharded over the mesh."""
         return jax.tree.map(
-            lambda x: jax.make_array_from_process_local_data(self.batch_sharding, x), batch)
+            lambda x: jax.make_array_from_process_local_data(self.batch_sharding, x), batch
+        )
 
     @staticmethod
     def local_value(x: jax.Array) -> np.ndarray:

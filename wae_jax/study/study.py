@@ -18,6 +18,7 @@ from wae_jax.checkpoints import store
 from wae_jax.checkpoints.load import load_step
 from wae_jax.config import settings_from_config
 from wae_jax.errors import UserError
+from wae_jax.inference.fold import for_inference
 from wae_jax.runtime.console import say
 from wae_jax.training.loop import train
 from wae_jax.training.progress import METRICS_FILE
@@ -58,8 +59,9 @@ def load_config_file(path: str) -> ModuleType:
     return module
 
 
-def run_study(config_file: str, variants: Sequence[str], seeds: Sequence[int],
-              workdir: str) -> list[Row]:
+def run_study(
+    config_file: str, variants: Sequence[str], seeds: Sequence[int], workdir: str
+) -> list[Row]:
     """Trains every variant with every seed (or continues), then counts and times the networks.
 
     Each run has its own folder ``WORKDIR/VARIANT-SEED``. Timing compares the first seed's networks
@@ -78,14 +80,17 @@ def run_study(config_file: str, variants: Sequence[str], seeds: Sequence[int],
             results[variant, seed] = train(config, _folder(workdir, variant, seed))
     networks = {variant: _network(_folder(workdir, variant, seeds[0])) for variant in variants}
     times = {batch: _time(networks, batch) for batch in BATCH_SIZES}
-    return [Row(
-        variant=variant,
-        top1_per_seed=tuple(results[variant, seed]["top1"] for seed in seeds),
-        macs=networks[variant][2],
-        train_images_per_s=_training_rate(_folder(workdir, variant, seeds[0])),
-        ms={b: float(np.median(t[variant])) / b for b, t in times.items()},
-        speedup={b: speedup(t[variants[0]], t[variant]) for b, t in times.items()},
-    ) for variant in variants]
+    return [
+        Row(
+            variant=variant,
+            top1_per_seed=tuple(results[variant, seed]["top1"] for seed in seeds),
+            macs=networks[variant][2],
+            train_images_per_s=_training_rate(_folder(workdir, variant, seeds[0])),
+            ms={b: float(np.median(t[variant])) / b for b, t in times.items()},
+            speedup={b: speedup(t[variants[0]], t[variant]) for b, t in times.items()},
+        )
+        for variant in variants
+    ]
 
 
 def _config(module: ModuleType, variant: str):
@@ -102,7 +107,7 @@ def _folder(workdir: str, variant: str, seed: int) -> str:
 def _network(workdir: str):
     """(apply function, variables, MACs per image, image size) of a trained run, for inference."""
     model, variables, meta = load_step(store.find(workdir))
-    model, variables = model.for_inference(variables)
+    model, variables = for_inference(model, variables)
     size = settings_from_config(meta["config"]).data.image_size
 
     def scores(variables, images):
@@ -127,8 +132,9 @@ def _training_rate(workdir: str) -> float:
     text = (Path(workdir) / METRICS_FILE).read_text()
     lines = [json.loads(line) for line in text.splitlines()]
     lines = [line for line in lines if "images_per_s" in line]
-    return float(np.median([line["images_per_s"] for line in lines
-                            if line["stage"] == lines[-1]["stage"]]))
+    return float(
+        np.median([line["images_per_s"] for line in lines if line["stage"] == lines[-1]["stage"]])
+    )
 
 
 def gap_recovered(rows: Sequence[Row], row: Row) -> float | None:
@@ -140,17 +146,27 @@ def gap_recovered(rows: Sequence[Row], row: Row) -> float | None:
     return (row.top1 - by_name["lowres"].top1) / gap if gap else None
 
 
-COLUMNS = ("variant", "top1", "top1_per_seed", "gap_recovered", "macs", "mac_ratio",
-           *(f"ms_batch_{b}" for b in BATCH_SIZES), *(f"speedup_batch_{b}" for b in BATCH_SIZES),
-           "train_images_per_s")
+COLUMNS = (
+    "variant",
+    "top1",
+    "top1_per_seed",
+    "gap_recovered",
+    "macs",
+    "mac_ratio",
+    *(f"ms_batch_{b}" for b in BATCH_SIZES),
+    *(f"speedup_batch_{b}" for b in BATCH_SIZES),
+    "train_images_per_s",
+)
 
 
 def _record(rows: Sequence[Row], row: Row) -> dict[str, object]:
     gap = gap_recovered(rows, row)
     return {
-        "variant": row.variant, "top1": round(row.top1, 4),
+        "variant": row.variant,
+        "top1": round(row.top1, 4),
         "top1_per_seed": " ".join(f"{top1:.4f}" for top1 in row.top1_per_seed),
-        "gap_recovered": "" if gap is None else round(gap, 3), "macs": row.macs,
+        "gap_recovered": "" if gap is None else round(gap, 3),
+        "macs": row.macs,
         "mac_ratio": round(rows[0].macs / row.macs, 3),
         **{f"ms_batch_{b}": round(ms, 4) for b, ms in row.ms.items()},
         **{f"speedup_batch_{b}": round(s[0], 3) for b, s in row.speedup.items()},
@@ -168,19 +184,32 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
 
 def table(rows: Sequence[Row]) -> str:
     """The rows as a Markdown table."""
-    heads = ["network", "top-1", "gap recovered", "MACs / image",
-             *(f"ms / image, batch {b}" for b in BATCH_SIZES), "training images/s"]
+    heads = [
+        "network",
+        "top-1",
+        "gap recovered",
+        "MACs / image",
+        *(f"ms / image, batch {b}" for b in BATCH_SIZES),
+        "training images/s",
+    ]
     lines = [heads, ["---"] * len(heads)]
     for row in rows:
         gap = gap_recovered(rows, row)
         baseline = row.variant in ("full", "lowres")
-        lines.append([
-            row.variant, f"{100 * row.top1:.2f} %",
-            "" if gap is None or baseline else f"{100 * gap:.0f} %",
-            f"{row.macs / 1e6:.2f} M ({rows[0].macs / row.macs:.2f}x fewer)",
-            *(f"{row.ms[b]:.3f} ({row.speedup[b][0]:.2f}x)" for b in BATCH_SIZES),
-            f"{row.train_images_per_s:.0f}"])
+        lines.append(
+            [
+                row.variant,
+                f"{100 * row.top1:.2f} %",
+                "" if gap is None or baseline else f"{100 * gap:.0f} %",
+                f"{row.macs / 1e6:.2f} M ({rows[0].macs / row.macs:.2f}x fewer)",
+                *(f"{row.ms[b]:.3f} ({row.speedup[b][0]:.2f}x)" for b in BATCH_SIZES),
+                f"{row.train_images_per_s:.0f}",
+            ]
+        )
     widths = [max(len(line[i]) for line in lines) for i in range(len(heads))]
-    return "\n".join("| " + " | ".join(cell.ljust(width) for cell, width
-                                       in zip(line, widths, strict=True)) + " |"
-                     for line in lines)
+    return "\n".join(
+        "| "
+        + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        + " |"
+        for line in lines
+    )

@@ -26,19 +26,25 @@ def draw_sub_images(folder, path: str, *, count: int = 8, split: str = "") -> No
     """
     model, variables, meta = load_step(folder)
     d = settings_from_config(meta["config"]).data
-    source = data.open_source(d.name, split or d.eval_split, data_dir=d.data_dir,
-                              cache_dir=d.cache_dir)
+    source = data.open_source(
+        d.name, split or d.eval_split, data_dir=d.data_dir, cache_dir=d.cache_dir
+    )
     transform = data.make_transform(d.augmentation, d.image_size, train=False)
     batch = next(iter(data.make_eval_loader(source, transform, batch_size=count)))
     outputs = model.apply(variables, batch["image"], train=False, reconstruct=True)
     if outputs.sub_images.high is None:
         raise UserError("this checkpoint's front end makes one sub-image only: nothing to compare")
-    low, high = (np.asarray(x, np.float32)
-                 for x in (outputs.sub_images.low, outputs.sub_images.high))
+    low, high = (
+        np.asarray(x, np.float32) for x in (outputs.sub_images.low, outputs.sub_images.high)
+    )
     # I_H around its mean, in units of I_L's spread: black is no detail.
     detail = np.abs(high[..., :3] - high[..., :3].mean((0, 1, 2))) / (2 * low.std() + 1e-8)
-    rows = {"I": batch["image"] / 255.0, "I_L": _stretch(low), "I_H (stretched)": _stretch(high),
-            "|I_H| on I_L's scale": np.clip(detail, 0, 1)}
+    rows = {
+        "I": batch["image"] / 255.0,
+        "I_L": _stretch(low),
+        "I_H (stretched)": _stretch(high),
+        "|I_H| on I_L's scale": np.clip(detail, 0, 1),
+    }
     if outputs.reconstruction is not None:
         rebuilt = np.asarray(model.denormalise(outputs.reconstruction)) / 255.0
         rows["I' (rebuilt)"] = np.clip(rebuilt, 0, 1)
@@ -50,14 +56,16 @@ def _grid(rows: dict[str, np.ndarray], count: int):
         import matplotlib.figure
     except ImportError as error:
         raise UserError("drawing needs matplotlib: pip install matplotlib") from error
-    figure = matplotlib.figure.Figure(figsize=(1.3 * count + 1.4, 1.4 * len(rows)),
-                                      layout="constrained")
+    figure = matplotlib.figure.Figure(
+        figsize=(1.3 * count + 1.4, 1.4 * len(rows)), layout="constrained"
+    )
     axes = figure.subplots(len(rows), count, squeeze=False)
     for line, (name, images) in zip(axes, rows.items(), strict=True):
         for axis, image in zip(line, images, strict=False):
             axis.imshow(image, interpolation="nearest")
             axis.set(xticks=[], yticks=[])
         height, width = images.shape[1:3]
-        line[0].set_ylabel(f"{name}\n{height} x {width}", rotation=0, ha="right", va="center",
-                           fontsize=9)
+        line[0].set_ylabel(
+            f"{name}\n{height} x {width}", rotation=0, ha="right", va="center", fontsize=9
+        )
     return figure

@@ -9,6 +9,7 @@ from wae_jax.checkpoints.load import load_step
 from wae_jax.config import DistillSettings, Settings
 from wae_jax.data import SourceInfo
 from wae_jax.errors import UserError
+from wae_jax.inference.fold import for_inference
 from wae_jax.models.classifier import Classifier
 
 
@@ -38,35 +39,45 @@ def load_teacher(settings: Settings, info: SourceInfo) -> Teacher | None:
     if not distill.teacher:
         return None
     if not any(stage.classification for stage in settings.stages):
-        raise UserError("config.distill.teacher is set, but no stage of config.run_stages has a "
-                        "classification loss")
+        raise UserError(
+            "config.distill.teacher is set, but no stage of config.run_stages has a "
+            "classification loss"
+        )
     folder = store.find(distill.teacher)
     model, variables, meta = load_step(folder)
     where = f"the teacher {folder}"
     if meta["num_classes"] != info.num_classes:
-        raise UserError(f"{where} knows {meta['num_classes']} classes, and {info.name} has "
-                        f"{info.num_classes}")
+        raise UserError(
+            f"{where} knows {meta['num_classes']} classes, and {info.name} has {info.num_classes}"
+        )
     # Names given to imported weights are in words, where a data set may have WordNet ids.
     names = () if "origin" in meta else meta["class_names"]
     for number, (its, ours) in enumerate(zip(names, info.class_names or (), strict=False)):
         if its != ours:
-            raise UserError(f"{where} was trained on other classes: class {number} is {its!r} "
-                            f"there and {ours!r} in {info.name}")
+            raise UserError(
+                f"{where} was trained on other classes: class {number} is {its!r} "
+                f"there and {ours!r} in {info.name}"
+            )
     size = meta["config"]["data"]["image_size"]
     if size != settings.data.image_size:
-        raise UserError(f"{where} reads images of {size} x {size}, and config.data.image_size is "
-                        f"{settings.data.image_size}; both must see the same images")
-    model, variables = model.for_inference(variables)
-    return Teacher(model, variables, str(folder),
-                   {"step": folder.name, "sha256": store.fingerprint(folder)})
+        raise UserError(
+            f"{where} reads images of {size} x {size}, and config.data.image_size is "
+            f"{settings.data.image_size}; both must see the same images"
+        )
+    model, variables = for_inference(model, variables)
+    return Teacher(
+        model, variables, str(folder), {"step": folder.name, "sha256": store.fingerprint(folder)}
+    )
 
 
 def check_same_teacher(kept: dict[str, str] | None, teacher: Teacher | None) -> None:
     """Raises UserError where a run that goes on had another teacher until now."""
     if teacher is not None and kept != teacher.identity:
-        raise UserError(f"this run was taught by the checkpoint of step {kept['step']} until now, "
-                        f"and the newest of config.distill.teacher is {teacher.path}, which is "
-                        "another one; give back the old one, or start in another --workdir")
+        raise UserError(
+            f"this run was taught by the checkpoint of step {kept['step']} until now, "
+            f"and the newest of config.distill.teacher is {teacher.path}, which is "
+            "another one; give back the old one, or start in another --workdir"
+        )
 
 
 def _check_settings(distill: DistillSettings) -> None:

@@ -32,9 +32,18 @@ from wae_jax.training.steps import make_train_step
 
 CONFIG_FILE = "config.json"
 # Keys that may change when a run continues: they do not touch what is computed.
-RUNTIME_KEYS = ("data.workers", "data.data_dir", "data.cache_dir", "data.bad_records", "log_every",
-                "checkpoint_every", "keep_checkpoints", "eval_every_epochs", "parallel.coordinator",
-                "parallel.process_id")
+RUNTIME_KEYS = (
+    "data.workers",
+    "data.data_dir",
+    "data.cache_dir",
+    "data.bad_records",
+    "log_every",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "eval_every_epochs",
+    "parallel.coordinator",
+    "parallel.process_id",
+)
 log = logging.getLogger("wae_jax")
 
 
@@ -84,8 +93,13 @@ def train(config, workdir: str) -> dict[str, Any]:
             figures = _evaluate(run, state, run.plan[-1])
     finally:
         run.metrics_log.close()
-    return {**figures, "stage": run.plan[-1].name, "step": int(state.step),
-            "train_seconds": round(run.seconds, 2), "workdir": str(workdir)}
+    return {
+        **figures,
+        "stage": run.plan[-1].name,
+        "step": int(state.step),
+        "train_seconds": round(run.seconds, 2),
+        "workdir": str(workdir),
+    }
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -105,30 +119,40 @@ def check_workdir(folder: Path, config: dict[str, Any]) -> None:
     try:
         if not path.exists():
             if (folder / store.FOLDER).exists():
-                raise UserError(f"the workdir {folder} has checkpoints but no {CONFIG_FILE}; "
-                                "choose another --workdir")
+                raise UserError(
+                    f"the workdir {folder} has checkpoints but no {CONFIG_FILE}; "
+                    "choose another --workdir"
+                )
             folder.mkdir(parents=True, exist_ok=True)
             return
         held = json.loads(path.read_text())
         log_file = folder / METRICS_FILE
         started = (folder / store.FOLDER).exists() or (
-            log_file.exists() and log_file.stat().st_size > 0)
+            log_file.exists() and log_file.stat().st_size > 0
+        )
         if not started:
             return  # nothing was computed with the config that is there
     except (OSError, ValueError) as error:
         raise UserError(f"cannot use the workdir {folder}: {error}") from error
     old, new = flatten(held), flatten(config)
-    different = sorted(key for key in old.keys() | new.keys()
-                       if key not in RUNTIME_KEYS and old.get(key) != new.get(key))
+    different = sorted(
+        key
+        for key in old.keys() | new.keys()
+        if key not in RUNTIME_KEYS and old.get(key) != new.get(key)
+    )
     if different:
-        shown = ", ".join(f"{key} ({old.get(key)!r} there, {new.get(key)!r} now)"
-                          for key in different[:3])
-        raise UserError(f"the workdir {folder} holds a run with another config: {len(different)} "
-                        f"key(s) differ: {shown}; choose another --workdir, or the same config")
+        shown = ", ".join(
+            f"{key} ({old.get(key)!r} there, {new.get(key)!r} now)" for key in different[:3]
+        )
+        raise UserError(
+            f"the workdir {folder} holds a run with another config: {len(different)} "
+            f"key(s) differ: {shown}; choose another --workdir, or the same config"
+        )
 
 
-def _prepare(config, settings: Settings, workdir: Path,
-             pretrained: Imported | None) -> tuple[Run, TrainState]:
+def _prepare(
+    config, settings: Settings, workdir: Path, pretrained: Imported | None
+) -> tuple[Run, TrainState]:
     """Opens the data, builds the network, and starts or continues its state."""
     parallel = Parallel(settings.parallel)
     for key in ("log_every", "checkpoint_every", "keep_checkpoints"):
@@ -148,11 +172,15 @@ def _prepare(config, settings: Settings, workdir: Path,
     shape = {"num_classes": source.info.num_classes, "image_size": d.image_size}
     evaluated = build_model(settings.model, **shape)
     if d.augmentation == "small" and source.info.image_shape not in (
-            None, (d.image_size, d.image_size, 3)):
+        None,
+        (d.image_size, d.image_size, 3),
+    ):
         height, width = source.info.image_shape[:2]
-        raise UserError(f"config.data.image_size is {d.image_size}, but the images of {d.name} are "
-                        f"{height} x {width}; set it to {height}, or take "
-                        "config.data.augmentation=imagenet, which resizes")
+        raise UserError(
+            f"config.data.image_size is {d.image_size}, but the images of {d.name} are "
+            f"{height} x {width}; set it to {height}, or take "
+            "config.data.augmentation=imagenet, which resizes"
+        )
     evaluator = Evaluator(evaluated, d, d.eval_split, parallel)
     teacher = load_teacher(settings, source.info)
     shapes = variable_shapes(evaluated, d.image_size)
@@ -160,9 +188,9 @@ def _prepare(config, settings: Settings, workdir: Path,
         trainable_labels(shapes["params"], stage.settings.trains)  # errors now, too
     # Compiled without optimisation: it runs once, and optimising it takes longer than the rest.
     cheap = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-    variables = jax.jit(functools.partial(init_variables, evaluated, seed=settings.seed),
-                        compiler_options=cheap)(
-        jnp.zeros((1, d.image_size, d.image_size, 3), jnp.uint8))
+    variables = jax.jit(
+        functools.partial(init_variables, evaluated, seed=settings.seed), compiler_options=cheap
+    )(jnp.zeros((1, d.image_size, d.image_size, 3), jnp.uint8))
     store.clean(workdir)
     found = store.newest_good(workdir / store.FOLDER)
     if found is None and origin is not None:
@@ -180,11 +208,22 @@ def _prepare(config, settings: Settings, workdir: Path,
         seconds, data_state = meta["train_seconds"], meta["data"]
     if jax.process_index() == 0:
         store.write_atomically(workdir / CONFIG_FILE, json.dumps(config, indent=1) + "\n")
-    metrics_log = MetricsLog(workdir, resume_step=int(state.step),
-                             write=jax.process_index() == 0)
+    metrics_log = MetricsLog(workdir, resume_step=int(state.step), write=jax.process_index() == 0)
     model = build_model(settings.model, axis_name=parallel.axis_name, **shape)
-    run = Run(config, settings, workdir, parallel, model, source, plan, evaluator, teacher,
-              metrics_log, seconds, data_state)
+    run = Run(
+        config,
+        settings,
+        workdir,
+        parallel,
+        model,
+        source,
+        plan,
+        evaluator,
+        teacher,
+        metrics_log,
+        seconds,
+        data_state,
+    )
     return run, state
 
 
@@ -192,8 +231,10 @@ def _check_same_input(folder: Path, settings: Settings) -> None:
     """Raises UserError where the weights of ``folder`` are for images in other units."""
     theirs = model_settings(store.read_meta(folder)["config"]).input
     if theirs != settings.model.input:
-        raise UserError(f"the weights of {folder} were trained on images with config.model.input = "
-                        f"{dataclasses.asdict(theirs)}; set the same")
+        raise UserError(
+            f"the weights of {folder} were trained on images with config.model.input = "
+            f"{dataclasses.asdict(theirs)}; set the same"
+        )
 
 
 def _continue(folder: Path, state: TrainState, plan) -> tuple[TrainState, dict[str, Any]]:
@@ -224,17 +265,34 @@ def _train_stage(run: Run, state: TrainState, stage: Stage) -> TrainState:
     trains_frontend = "train" in jax.tree.leaves(labels.get("frontend", {}))
     seed = _stage_seed(settings.seed, stage)
     teacher = run.teacher if stage.settings.classification else None
-    step_fn = run.parallel.compile_train_step(make_train_step(
-        run.model, stage.settings, settings.losses, optimizer, trains_frontend=trains_frontend,
-        seed=seed, ema_decay=settings.ema_decay, teacher=teacher and teacher.model,
-        distill=settings.distill), constants=teacher and teacher.variables)
+    step_fn = run.parallel.compile_train_step(
+        make_train_step(
+            run.model,
+            stage.settings,
+            settings.losses,
+            optimizer,
+            trains_frontend=trains_frontend,
+            seed=seed,
+            ema_decay=settings.ema_decay,
+            teacher=teacher and teacher.model,
+            distill=settings.distill,
+        ),
+        constants=teacher and teacher.variables,
+    )
     d = settings.data
     loader = data.make_train_loader(
-        run.source, data.train_transform(d), batch_size=stage.settings.batch_size, seed=seed,
-        start_batch=first - stage.first_step, num_batches=stage.last_step - first,
-        process_index=jax.process_index(), process_count=jax.process_count(), workers=d.workers,
+        run.source,
+        data.train_transform(d),
+        batch_size=stage.settings.batch_size,
+        seed=seed,
+        start_batch=first - stage.first_step,
+        num_batches=stage.last_step - first,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        workers=d.workers,
         bad_records=d.bad_records,
-        mix=data.make_mix(d) if stage.settings.classification else None)
+        mix=data.make_mix(d) if stage.settings.classification else None,
+    )
     if first > stage.first_step:
         data.check_resume(run.data_state, loader)
     say(f"[{stage.name}] {stage.steps} steps of {stage.settings.batch_size} images; compiling")
@@ -273,31 +331,43 @@ def _read(run: Run, meter: Meter, metrics, step: int) -> None:
     """Adds a step's metrics to the meter; stops a run whose loss is no number any more."""
     if metrics is None:
         return
-    values = {name: float(np.mean(run.parallel.local_value(value)))
-              for name, value in metrics.items()}
+    values = {
+        name: float(np.mean(run.parallel.local_value(value))) for name, value in metrics.items()
+    }
     if not np.isfinite(values["loss"]):
-        raise UserError(f"the loss is {values['loss']} at step {step} of stage {meter.stage.name}; "
-                        "lower its learning rate, or clip gradients with "
-                        f"--config.stages.{meter.stage.name}.clip_norm=1")
+        raise UserError(
+            f"the loss is {values['loss']} at step {step} of stage {meter.stage.name}; "
+            "lower its learning rate, or clip gradients with "
+            f"--config.stages.{meter.stage.name}.clip_norm=1"
+        )
     meter.add(values)
 
 
 def _save(run: Run, state: TrainState, stage: Stage, data_state: dict[str, Any]) -> None:
     info = run.source.info
-    store.save(run.workdir, state, {
-        "config": run.config, "stage": stage.name, "data": data_state,
-        "train_seconds": run.seconds, "ema": state.ema_params is not None,
-        "teacher": run.teacher and run.teacher.identity,
-        "num_classes": info.num_classes, "class_names": list(info.class_names or ()),
-    }, keep=run.settings.keep_checkpoints)
+    store.save(
+        run.workdir,
+        state,
+        {
+            "config": run.config,
+            "stage": stage.name,
+            "data": data_state,
+            "train_seconds": run.seconds,
+            "ema": state.ema_params is not None,
+            "teacher": run.teacher and run.teacher.identity,
+            "num_classes": info.num_classes,
+            "class_names": list(info.class_names or ()),
+        },
+        keep=run.settings.keep_checkpoints,
+    )
 
 
 def _evaluate(run: Run, state: TrainState, stage: Stage) -> dict[str, Any]:
     began = time.perf_counter()
     figures = run.evaluator(jax.device_put(state.eval_variables, run.parallel.replicated))
     run.metrics_log.write({"stage": stage.name, "step": int(state.step), **figures})
-    shown = ", ".join(f"{name} {figures[name]:.4g}" for name in METRIC_NAMES
-                      if figures[name] is not None)
-    say(f"[{stage.name}] step {int(state.step)}: {shown} "
-        f"({duration(time.perf_counter() - began)})")
+    shown = ", ".join(
+        f"{name} {figures[name]:.4g}" for name in METRIC_NAMES if figures[name] is not None
+    )
+    say(f"[{stage.name}] step {int(state.step)}: {shown} ({duration(time.perf_counter() - began)})")
     return figures

@@ -30,9 +30,13 @@ def energy_loss(high: jax.Array, reduction: str) -> jax.Array:
     return squared_norm(high, reduction)
 
 
-def cross_entropy(scores: jax.Array, labels: jax.Array, label_smoothing: float = 0.0,
-                  other_labels: jax.Array | None = None,
-                  label_weights: jax.Array | None = None) -> jax.Array:
+def cross_entropy(
+    scores: jax.Array,
+    labels: jax.Array,
+    label_smoothing: float = 0.0,
+    other_labels: jax.Array | None = None,
+    label_weights: jax.Array | None = None,
+) -> jax.Array:
     """Mean softmax cross-entropy in nats of scores (B, K) against integer labels (B,).
 
     Of mixed images, ``label_weights`` (B,) is the share of ``labels``; ``other_labels`` (B,) have
@@ -46,8 +50,9 @@ def cross_entropy(scores: jax.Array, labels: jax.Array, label_smoothing: float =
     return optax.softmax_cross_entropy(scores.astype(jnp.float32), targets).mean()
 
 
-def distillation_loss(scores: jax.Array, teacher_scores: jax.Array,
-                      temperature: float) -> jax.Array:
+def distillation_loss(
+    scores: jax.Array, teacher_scores: jax.Array, temperature: float
+) -> jax.Array:
     """T^2 KL(teacher || student) in nats, both (B, K) scores softened by the temperature T.
 
     The mean over the batch (Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural
@@ -56,6 +61,7 @@ def distillation_loss(scores: jax.Array, teacher_scores: jax.Array,
     """
     student = jax.nn.log_softmax(scores.astype(jnp.float32) / temperature)
     teacher = jax.nn.log_softmax(
-        jax.lax.stop_gradient(teacher_scores).astype(jnp.float32) / temperature)
+        jax.lax.stop_gradient(teacher_scores).astype(jnp.float32) / temperature
+    )
     divergence = jnp.sum(jnp.exp(teacher) * (teacher - student), axis=-1)
     return temperature**2 * divergence.mean()

@@ -23,8 +23,9 @@ def make_schedule(stage: Stage) -> optax.Schedule:
     if s.schedule == "step":
         every = max(1, round(s.step_epochs * stage.steps_per_epoch))
         # Boundaries count from the stage's start, this schedule's clock from the warm-up's end.
-        boundaries = {b - warmup: s.step_factor for b in range(every, stage.steps, every)
-                      if b > warmup}
+        boundaries = {
+            b - warmup: s.step_factor for b in range(every, stage.steps, every) if b > warmup
+        }
         main = optax.piecewise_constant_schedule(s.learning_rate, boundaries)
     elif s.schedule == "cosine":
         main = optax.cosine_decay_schedule(s.learning_rate, rest, alpha=s.final_fraction)

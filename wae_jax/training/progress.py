@@ -34,7 +34,8 @@ class Meter:
         now = time.perf_counter()
         elapsed = now - self.since
         line = {
-            "stage": self.stage.name, "step": step,
+            "stage": self.stage.name,
+            "step": step,
             "epoch": round((step - self.stage.first_step) / self.stage.steps_per_epoch, 4),
             **{name: total / self.count for name, total in self.sums.items()},
             "learning_rate": learning_rate,
@@ -49,9 +50,12 @@ class Meter:
             rate = (now - self.warm[1]) / (step - self.warm[0])
         left = duration(rate * (self.stage.last_step - step))
         shown = " ".join(f"{name} {line[name]:.4g}" for name in ("loss", "top1") if name in line)
-        say(f"[{self.stage.name}] step {step}/{self.stage.last_step} epoch {line['epoch']:.2f} "
+        say(
+            f"[{self.stage.name}] step {step}/{self.stage.last_step} epoch {line['epoch']:.2f} "
             f"{shown} | {line['images_per_s']:.0f} images/s, waiting for data "
-            f"{100 * line['wait_fraction']:.1f} %, {left} left", transient=True)
+            f"{100 * line['wait_fraction']:.1f} %, {left} left",
+            transient=True,
+        )
         self.sums, self.count, self.waited, self.since = {}, 0, 0.0, now
         return line
 
@@ -70,8 +74,9 @@ class MetricsLog:
         path = workdir / METRICS_FILE
         if path.exists():
             kept = list(_lines_until(path, resume_step))
-            self.evaluated = {line["step"] for line in map(json.loads, kept)
-                              if "eval_count" in line}
+            self.evaluated = {
+                line["step"] for line in map(json.loads, kept) if "eval_count" in line
+            }
             write_atomically(path, "".join(kept))
         self.file = path.open("a", buffering=1)
         self.board = SummaryWriter(str(workdir), purge_step=resume_step + 1, flush_secs=20)

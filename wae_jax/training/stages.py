@@ -52,8 +52,10 @@ def plan_stages(stages: Sequence[StageSettings], num_examples: int) -> tuple[Sta
         steps_per_epoch = num_examples / settings.batch_size
         steps = settings.steps or math.ceil(settings.epochs * steps_per_epoch)
         if steps < 1:
-            raise UserError(f"{where} has no steps: set {where}.epochs or leave the stage out of "
-                            "config.run_stages")
+            raise UserError(
+                f"{where} has no steps: set {where}.epochs or leave the stage out of "
+                "config.run_stages"
+            )
         plan.append(Stage(settings, index, start, start + steps, steps_per_epoch))
         start += steps
     return tuple(plan)
@@ -76,11 +78,14 @@ def trainable_labels(params, pattern: str):
     try:
         matcher = re.compile(pattern)
     except re.error as error:
-        raise UserError(f"a stage's 'trains' is not a regular expression: {pattern!r}: "
-                        f"{error}") from error
+        raise UserError(
+            f"a stage's 'trains' is not a regular expression: {pattern!r}: {error}"
+        ) from error
     labels = ["train" if matcher.match(path) else "freeze" for path in parameter_paths(params)]
     if "train" not in labels:
         parts = ", ".join(sorted({path.split("/")[0] for path in parameter_paths(params)}))
-        raise UserError(f"a stage's 'trains' pattern {pattern!r} matches no parameter; the "
-                        f"network's parts are: {parts}")
+        raise UserError(
+            f"a stage's 'trains' pattern {pattern!r} matches no parameter; the "
+            f"network's parts are: {parts}"
+        )
     return jax.tree.unflatten(jax.tree.structure(params), labels)

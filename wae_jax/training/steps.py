@@ -15,10 +15,14 @@ from wae_jax.models.outputs import Outputs
 from wae_jax.training import losses
 
 
-def stage_loss(outputs: Outputs, batch, stage: StageSettings,
-               settings: LossSettings, distill: DistillSettings | None = None,
-               teacher_scores: jax.Array | None = None
-               ) -> tuple[jax.Array, dict[str, jax.Array]]:
+def stage_loss(
+    outputs: Outputs,
+    batch,
+    stage: StageSettings,
+    settings: LossSettings,
+    distill: DistillSettings | None = None,
+    teacher_scores: jax.Array | None = None,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The stage's loss and its parts: L_t, L_c or L = L_c + gamma * L_t (paper, "Training").
 
     Without classification gamma is left out, as the paper's first stage minimises L_t itself.
@@ -30,26 +34,35 @@ def stage_loss(outputs: Outputs, batch, stage: StageSettings,
     parts, loss = {}, jnp.zeros(())
     if stage.classification:
         entropy = functools.partial(
-            losses.cross_entropy, labels=batch["label"], label_smoothing=settings.label_smoothing,
-            other_labels=batch.get("other_label"), label_weights=batch.get("label_weight"))
+            losses.cross_entropy,
+            labels=batch["label"],
+            label_smoothing=settings.label_smoothing,
+            other_labels=batch.get("other_label"),
+            label_weights=batch.get("label_weight"),
+        )
         parts["classification"] = entropy(outputs.scores)
         if teacher_scores is None:
             loss += parts["classification"]
         else:
-            parts["distillation"] = losses.distillation_loss(outputs.scores, teacher_scores,
-                                                             distill.temperature)
-            loss += ((1.0 - distill.weight) * parts["classification"]
-                     + distill.weight * parts["distillation"])
+            parts["distillation"] = losses.distillation_loss(
+                outputs.scores, teacher_scores, distill.temperature
+            )
+            loss += (1.0 - distill.weight) * parts["classification"] + distill.weight * parts[
+                "distillation"
+            ]
         if outputs.fused_scores is not None:
-            for weight, scores in ((settings.auxiliary_low, outputs.low_scores),
-                                   (settings.auxiliary_fused, outputs.fused_scores)):
+            for weight, scores in (
+                (settings.auxiliary_low, outputs.low_scores),
+                (settings.auxiliary_fused, outputs.fused_scores),
+            ):
                 if weight:
                     loss += weight * entropy(scores)
         parts["top1"] = jnp.mean(metrics.rank_of_label(outputs.scores, batch["label"]) < 1)
     if stage.transform and outputs.reconstruction is not None:
         reduction = settings.reduction
-        parts["reconstruction"] = losses.reconstruction_loss(outputs.images,
-                                                             outputs.reconstruction, reduction)
+        parts["reconstruction"] = losses.reconstruction_loss(
+            outputs.images, outputs.reconstruction, reduction
+        )
         parts["energy"] = losses.energy_loss(outputs.sub_images.high, reduction)
         transform = parts["reconstruction"] + settings.energy_weight * parts["energy"]
         loss += (settings.gamma if stage.classification else 1.0) * transform
@@ -57,10 +70,18 @@ def stage_loss(outputs: Outputs, batch, stage: StageSettings,
     return loss, parts
 
 
-def make_train_step(model: Classifier, stage: StageSettings, loss_settings: LossSettings,
-                    optimizer: optax.GradientTransformation, *, trains_frontend: bool, seed: int,
-                    ema_decay: float = 0.0, teacher: Classifier | None = None,
-                    distill: DistillSettings | None = None) -> Callable:
+def make_train_step(
+    model: Classifier,
+    stage: StageSettings,
+    loss_settings: LossSettings,
+    optimizer: optax.GradientTransformation,
+    *,
+    trains_frontend: bool,
+    seed: int,
+    ema_decay: float = 0.0,
+    teacher: Classifier | None = None,
+    distill: DistillSettings | None = None,
+) -> Callable:
     """``step(state, batch, teacher_variables=None, *, axis_name=None) -> (state, metrics)``; pure.
 
     batch: "image" (B, H, W, 3) uint8 or float 0..255, "label" (B,) int32; of mixed images, what
@@ -74,18 +95,24 @@ def make_train_step(model: Classifier, stage: StageSettings, loss_settings: Loss
     choose("losses.reduction", loss_settings.reduction, ("caffe", "mean"))
     rng = jax.random.key(seed)
 
-    def train_step(state: TrainState, batch, teacher_variables=None, *,
-                   axis_name: str | None = None):
+    def train_step(
+        state: TrainState, batch, teacher_variables=None, *, axis_name: str | None = None
+    ):
         teacher_scores = None
         if teacher is not None and stage.classification:
             teacher_scores = teacher.apply(teacher_variables, batch["image"], train=False).scores
 
         def loss_fn(params):
             outputs, updated = model.apply(
-                {"params": params, "batch_stats": state.batch_stats}, batch["image"], train=True,
-                train_frontend=trains_frontend, classify=stage.classification,
-                reconstruct=stage.transform, mutable=["batch_stats"],
-                rngs={"dropout": jax.random.fold_in(rng, state.step)})
+                {"params": params, "batch_stats": state.batch_stats},
+                batch["image"],
+                train=True,
+                train_frontend=trains_frontend,
+                classify=stage.classification,
+                reconstruct=stage.transform,
+                mutable=["batch_stats"],
+                rngs={"dropout": jax.random.fold_in(rng, state.step)},
+            )
             loss, parts = stage_loss(outputs, batch, stage, loss_settings, distill, teacher_scores)
             return loss, (parts, updated.get("batch_stats", {}))
 
@@ -97,7 +124,12 @@ def make_train_step(model: Classifier, stage: StageSettings, loss_settings: Loss
         ema_params = state.ema_params
         if ema_params is not None:
             ema_params = optax.incremental_update(params, ema_params, 1.0 - ema_decay)
-        return TrainState(step=state.step + 1, params=params, batch_stats=batch_stats,
-                          opt_state=opt_state, ema_params=ema_params), parts
+        return TrainState(
+            step=state.step + 1,
+            params=params,
+            batch_stats=batch_stats,
+            opt_state=opt_state,
+            ema_params=ema_params,
+        ), parts
 
     return train_step

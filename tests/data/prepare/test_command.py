@@ -11,15 +11,28 @@ import tensorflow_datasets as tfds
 @pytest.fixture
 def run(root, run_env):
     def start(*argv, timeout=200):
-        return subprocess.run([sys.executable, *map(str, argv)], cwd=root, env=run_env, text=True,
-                              capture_output=True, timeout=timeout, check=False)
+        return subprocess.run(
+            [sys.executable, *map(str, argv)],
+            cwd=root,
+            env=run_env,
+            text=True,
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+        )
 
     return start
 
 
 def test_prepares_and_says_where(run, imagenet_tars, tmp_path):
-    command = ("-m", "wae_jax", "prepare", "imagenet2012", f"--val={imagenet_tars.validation}",
-               f"--data_dir={tmp_path}")
+    command = (
+        "-m",
+        "wae_jax",
+        "prepare",
+        "imagenet2012",
+        f"--val={imagenet_tars.validation}",
+        f"--data_dir={tmp_path}",
+    )
     done = run(*command)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "imagenet2012" / "5.1.0"

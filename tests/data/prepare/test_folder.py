@@ -31,8 +31,9 @@ def test_becomes_a_data_set(photo_folder, tmp_path, capsys):
     builder = tfds.builder_from_directory(folder)
     assert builder.info.features["label"].names == ["ant", "bee", "owl"]
     for split, count in {"train": 15, "validation": 6}.items():
-        records = list(builder.as_data_source(
-            split, decoders={"image": tfds.decode.SkipDecoding()}))
+        records = list(
+            builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+        )
         assert len(records) == builder.info.splits[split].num_examples == count
         names = [record["file_name"].decode() for record in records]
         assert len(set(names)) == count
@@ -47,8 +48,10 @@ def test_becomes_a_data_set(photo_folder, tmp_path, capsys):
 
 
 def test_again_gives_the_same(photo_folder, tmp_path):
-    first, second = (prepare_folder(photo_folder, "birds", data_dir=tmp_path / name, workers=n)
-                     for n, name in ((1, "first"), (4, "second")))
+    first, second = (
+        prepare_folder(photo_folder, "birds", data_dir=tmp_path / name, workers=n)
+        for n, name in ((1, "first"), (4, "second"))
+    )
     assert contents(first) == contents(second)
 
 

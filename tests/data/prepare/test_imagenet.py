@@ -74,9 +74,7 @@ def test_tfds_opens_it(prepared_imagenet, imagenet_tars, wnids):
     assert splits["validation"].num_examples == VALIDATION_PHOTOS
     assert prepared_imagenet.parts[-2:] == ("imagenet2012", "5.1.0")
     encoded = {"image": tfds.decode.SkipDecoding()}
-    train = {
-        r["file_name"].decode(): r for r in builder.as_data_source("train", decoders=encoded)
-    }
+    train = {r["file_name"].decode(): r for r in builder.as_data_source("train", decoders=encoded)}
     assert train.keys() == imagenet_tars.train_photos.keys()
     for name, record in train.items():
         assert wnids[record["label"]] == name.split("_")[0]
@@ -136,9 +134,12 @@ def test_cmyk_of_a_rare_format_is_converted_too(photo_maker):
 
 
 def test_sizes_are_known_before_reading(prepared_imagenet):
-    rows = [(f"n{'0' * k}_{k}.JPEG", label, 0, 0, size)
-            for k in (1, 150) for label in (0, 127, 128, 999)
-            for size in (0, 127, 128, 16384, 3 << 20)]
+    rows = [
+        (f"n{'0' * k}_{k}.JPEG", label, 0, 0, size)
+        for k in (1, 150)
+        for label in (0, 127, 128, 999)
+        for size in (0, 127, 128, 16384, 3 << 20)
+    ]
     photos = examples.photo_list(rows)
     for photo, size in zip(photos, examples.serialized_sizes(photos), strict=True):
         record = examples.serialize(b"x" * photo["stored"], int(photo["label"]), photo["name"])
@@ -237,8 +238,7 @@ def test_tar_that_shrinks_between_two_tries(imagenet_tars, tmp_path, monkeypatch
     tar = tmp_path / "val.tar"
     shutil.copy(imagenet_tars.validation, tar)
     with monkeypatch.context() as patch:
-        patch.setattr(examples, "write_metadata",
-                      lambda *_: (tmp_path / "no" / "file").read_text())
+        patch.setattr(examples, "write_metadata", lambda *_: (tmp_path / "no" / "file").read_text())
         with pytest.raises(UserError, match="No such file"):
             prepare_imagenet2012(validation=tar, data_dir=tmp_path / "data")
     assert contents(tmp_path / "data")

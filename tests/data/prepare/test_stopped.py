@@ -20,7 +20,10 @@ def killed_runs(root, run_env):
     def start(*argv):
         done = subprocess.run(
             [sys.executable, str(Path(__file__).with_name("kill.py")), *map(str, argv)],
-            env=run_env | {"PYTHONPATH": str(root)}, text=True, capture_output=True, timeout=250,
+            env=run_env | {"PYTHONPATH": str(root)},
+            text=True,
+            capture_output=True,
+            timeout=250,
         )
         assert done.returncode == 0, done.stderr[-3000:]
         assert "Traceback" not in done.stderr
@@ -31,8 +34,15 @@ def killed_runs(root, run_env):
 
 def test_killed_before_each_change_on_disk(killed_runs, imagenet_tars, tmp_path, monkeypatch):
     tar = imagenet_tars.validation
-    kills = killed_runs("steps", 30_000, tmp_path / "killed", "prepare", "imagenet2012",
-                        f"--val={tar}", "--workers=2")
+    kills = killed_runs(
+        "steps",
+        30_000,
+        tmp_path / "killed",
+        "prepare",
+        "imagenet2012",
+        f"--val={tar}",
+        "--workers=2",
+    )
     monkeypatch.setattr(shard_utils.ShardConfig, "min_shard_size", 30_000)
     whole = contents(prepare_imagenet2012(validation=tar, data_dir=tmp_path / "whole").parents[1])
     assert sum(".array_record-" in name for name in whole) == 2
@@ -42,8 +52,15 @@ def test_killed_before_each_change_on_disk(killed_runs, imagenet_tars, tmp_path,
 
 
 def test_killed_at_random_times(killed_runs, imagenet_tars, prepared_imagenet, tmp_path):
-    kills = killed_runs("times", 20_000, tmp_path / "killed", "prepare", "imagenet2012",
-                        f"--train={imagenet_tars.train}", f"--val={imagenet_tars.validation}")
+    kills = killed_runs(
+        "times",
+        20_000,
+        tmp_path / "killed",
+        "prepare",
+        "imagenet2012",
+        f"--train={imagenet_tars.train}",
+        f"--val={imagenet_tars.validation}",
+    )
     assert kills == 3
     for n in range(1, 4):
         folder = tmp_path / "killed" / str(n) / "imagenet2012" / "5.1.0"
@@ -96,8 +113,18 @@ def test_disk_full_amid_a_shard(imagenet_tars, tmp_path):
         "sys.argv[0] = 'wae_jax'; runpy.run_module('wae_jax', run_name='__main__')"
     )
     done = subprocess.run(
-        [sys.executable, "-c", limit, "prepare", "imagenet2012", f"--train={imagenet_tars.train}",
-         f"--data_dir={tmp_path}"], text=True, capture_output=True, timeout=200,
+        [
+            sys.executable,
+            "-c",
+            limit,
+            "prepare",
+            "imagenet2012",
+            f"--train={imagenet_tars.train}",
+            f"--data_dir={tmp_path}",
+        ],
+        text=True,
+        capture_output=True,
+        timeout=200,
     )
     assert done.returncode == 2
     error = done.stderr.splitlines()[-1]

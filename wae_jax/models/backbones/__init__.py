@@ -16,8 +16,16 @@ from wae_jax.errors import UserError
 from wae_jax.models.backbones.resnet import BLOCKS, ResNet
 from wae_jax.models.backbones.vgg import PLANS, VGG
 
-__all__ = ["BACKBONES", "BLOCKS", "PLANS", "VGG", "Adapted", "ResNet", "build_backbone",
-           "build_light"]
+__all__ = [
+    "BACKBONES",
+    "BLOCKS",
+    "PLANS",
+    "VGG",
+    "Adapted",
+    "ResNet",
+    "build_backbone",
+    "build_light",
+]
 
 
 class Adapted(nn.Module):
@@ -32,30 +40,42 @@ class Adapted(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         parameters = inspect.signature(type(self.module).__call__).parameters
         takes_train = "train" in parameters or any(
-            p.kind is p.VAR_KEYWORD for p in parameters.values())
+            p.kind is p.VAR_KEYWORD for p in parameters.values()
+        )
         features = self.module(x, train=train) if takes_train else self.module(x)
         if features.ndim == 2:
             features = features[:, None, None, :]
         if features.ndim != 4:
-            raise UserError(f"{type(self.module).__name__} returned shape {features.shape}; a "
-                            "backbone returns features (B, h, w, C) or (B, C)")
+            raise UserError(
+                f"{type(self.module).__name__} returned shape {features.shape}; a "
+                "backbone returns features (B, h, w, C) or (B, C)"
+            )
         return features
 
 
 def _vgg(plan: str):
     def build(settings: BackboneSettings, dtype, axis_name):
         rounding = choose("model.backbone.pool_rounding", settings.pool_rounding, ("up", "down"))
-        return VGG(plan=plan or _checked_plan(settings.plan), width=settings.width,
-                   batch_norm=settings.batch_norm, round_up=rounding == "up",
-                   norm_epsilon=settings.norm_epsilon, dtype=dtype, axis_name=axis_name)
+        return VGG(
+            plan=plan or _checked_plan(settings.plan),
+            width=settings.width,
+            batch_norm=settings.batch_norm,
+            round_up=rounding == "up",
+            norm_epsilon=settings.norm_epsilon,
+            dtype=dtype,
+            axis_name=axis_name,
+        )
+
     return build
 
 
 def _checked_plan(plan: str) -> str:
     items = plan.split()
     if not items or not all(item == "M" or item.isdigit() for item in items):
-        raise UserError(f"config.model.backbone.plan is {plan!r}; the backbone 'vgg' needs conv "
-                        "widths and M for pools, as in '32 32 M 64 64 M'")
+        raise UserError(
+            f"config.model.backbone.plan is {plan!r}; the backbone 'vgg' needs conv "
+            "widths and M for pools, as in '32 32 M 64 64 M'"
+        )
     return plan
 
 
@@ -64,9 +84,18 @@ def _resnet(kind: str, blocks: tuple[int, ...]):
         stem = choose("model.backbone.stem", settings.stem, ("imagenet", "small"))
         stem_pool = choose("model.backbone.stem_pool", settings.stem_pool, ("pad", "ceil"))
         stride_on = choose("model.backbone.stride_on", settings.stride_on, ("3x3", "1x1"))
-        return ResNet(kind=kind, blocks=blocks, width=settings.width, stem=stem,
-                      stem_pool=stem_pool, stride_on=stride_on,
-                      norm_epsilon=settings.norm_epsilon, dtype=dtype, axis_name=axis_name)
+        return ResNet(
+            kind=kind,
+            blocks=blocks,
+            width=settings.width,
+            stem=stem,
+            stem_pool=stem_pool,
+            stride_on=stride_on,
+            norm_epsilon=settings.norm_epsilon,
+            dtype=dtype,
+            axis_name=axis_name,
+        )
+
     return build
 
 
@@ -95,13 +124,16 @@ def _own_module(settings: BackboneSettings, dtype, axis_name) -> nn.Module:
         raise UserError(f"the backbone {settings.name!r} has no field {', '.join(sorted(unknown))}")
     offered = {"width": settings.width, "dtype": dtype, "axis_name": axis_name}
     if settings.width != 1.0 and "width" not in fields:
-        raise UserError(f"the backbone {settings.name!r} has no field 'width'; name another light "
-                        "branch with config.model.light.name (for example 'resnet18')")
+        raise UserError(
+            f"the backbone {settings.name!r} has no field 'width'; name another light "
+            "branch with config.model.light.name (for example 'resnet18')"
+        )
     return Adapted(cls(**{k: v for k, v in offered.items() if k in fields} | dict(settings.kwargs)))
 
 
-def build_backbone(settings: BackboneSettings, *, dtype=jnp.float32,
-                   axis_name: str | None = None) -> nn.Module:
+def build_backbone(
+    settings: BackboneSettings, *, dtype=jnp.float32, axis_name: str | None = None
+) -> nn.Module:
     """The backbone that ``settings`` describe.
 
     Raises:
@@ -114,8 +146,13 @@ def build_backbone(settings: BackboneSettings, *, dtype=jnp.float32,
     return choose("model.backbone.name", settings.name, BACKBONES)(settings, dtype, axis_name)
 
 
-def build_light(light: BackboneSettings, backbone: BackboneSettings, *, dtype=jnp.float32,
-                axis_name: str | None = None) -> nn.Module:
+def build_light(
+    light: BackboneSettings,
+    backbone: BackboneSettings,
+    *,
+    dtype=jnp.float32,
+    axis_name: str | None = None,
+) -> nn.Module:
     """The light branch: as ``light`` says, or with an empty name the backbone made narrower."""
     if not light.name:
         width = backbone.width * light.width

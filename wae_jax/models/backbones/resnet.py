@@ -36,14 +36,26 @@ class Block(nn.Module):
         def norm(x, name, **options):
             if self.folded:
                 return x
-            return BatchNorm(epsilon=self.norm_epsilon, dtype=self.dtype,
-                             axis_name=self.axis_name, name=name, **options)(x, train=train)
+            return BatchNorm(
+                epsilon=self.norm_epsilon,
+                dtype=self.dtype,
+                axis_name=self.axis_name,
+                name=name,
+                **options,
+            )(x, train=train)
 
         def conv(features, size, stride, name):
             # Explicit padding: "SAME" would pad a strided conv on one side only.
-            return Conv(features, (size, size), strides=stride, padding=size // 2,
-                        use_bias=self.folded, dtype=self.dtype, name=name,
-                        kernel_init=nn.initializers.he_normal())
+            return Conv(
+                features,
+                (size, size),
+                strides=stride,
+                padding=size // 2,
+                use_bias=self.folded,
+                dtype=self.dtype,
+                name=name,
+                kernel_init=nn.initializers.he_normal(),
+            )
 
         if self.kind == "basic":
             plan = [(self.filters, 3, self.stride), (self.filters, 3, 1)]
@@ -95,21 +107,42 @@ class ResNet(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         base = max(1, round(64 * self.width))
         size, stride = (7, 2) if self.stem == "imagenet" else (3, 1)
-        x = nn.Conv(base, (size, size), strides=stride, padding=size // 2, use_bias=self.folded,
-                    kernel_init=nn.initializers.he_normal(), dtype=self.dtype, name="stem_conv")(x)
+        x = nn.Conv(
+            base,
+            (size, size),
+            strides=stride,
+            padding=size // 2,
+            use_bias=self.folded,
+            kernel_init=nn.initializers.he_normal(),
+            dtype=self.dtype,
+            name="stem_conv",
+        )(x)
         if not self.folded:
-            x = BatchNorm(epsilon=self.norm_epsilon, dtype=self.dtype,
-                          axis_name=self.axis_name, name="stem_norm")(x, train=train)
+            x = BatchNorm(
+                epsilon=self.norm_epsilon,
+                dtype=self.dtype,
+                axis_name=self.axis_name,
+                name="stem_norm",
+            )(x, train=train)
         x = nn.relu(x)
         if self.stem == "imagenet":
-            padding = [(1, 1) if self.stem_pool == "pad" else (0, _ceil_padding(side))
-                       for side in x.shape[1:3]]
+            padding = [
+                (1, 1) if self.stem_pool == "pad" else (0, _ceil_padding(side))
+                for side in x.shape[1:3]
+            ]
             x = nn.max_pool(x, window_shape=(3, 3), strides=(2, 2), padding=padding)
         for s, count in enumerate(self.blocks):
             for b in range(count):
                 stride = 2 if s > 0 and b == 0 else 1
-                x = Block(kind=self.kind, filters=base * 2**s, stride=stride,
-                          stride_on=self.stride_on, norm_epsilon=self.norm_epsilon,
-                          folded=self.folded, dtype=self.dtype, axis_name=self.axis_name,
-                          name=f"stage{s + 1}_block{b + 1}")(x, train=train)
+                x = Block(
+                    kind=self.kind,
+                    filters=base * 2**s,
+                    stride=stride,
+                    stride_on=self.stride_on,
+                    norm_epsilon=self.norm_epsilon,
+                    folded=self.folded,
+                    dtype=self.dtype,
+                    axis_name=self.axis_name,
+                    name=f"stage{s + 1}_block{b + 1}",
+                )(x, train=train)
         return x

@@ -39,17 +39,27 @@ class VGG(nn.Module):
                 x = max_pool_2x2(x, round_up=self.round_up)
                 block, index = block + 1, 0
                 if 0 in x.shape:
-                    raise UserError("the image is too small for this VGG: nothing is left after "
-                                    f"{block - 1} pools")
+                    raise UserError(
+                        "the image is too small for this VGG: nothing is left after "
+                        f"{block - 1} pools"
+                    )
                 continue
             index += 1
             name = f"conv{block}_{index}"
-            x = Conv(max(1, round(int(item) * self.width)), (3, 3), dtype=self.dtype,
-                     kernel_init=nn.initializers.he_normal(), use_bias=not self.batch_norm,
-                     name=name)(x)
+            x = Conv(
+                max(1, round(int(item) * self.width)),
+                (3, 3),
+                dtype=self.dtype,
+                kernel_init=nn.initializers.he_normal(),
+                use_bias=not self.batch_norm,
+                name=name,
+            )(x)
             if self.batch_norm:
-                x = BatchNorm(epsilon=self.norm_epsilon, dtype=self.dtype,
-                              axis_name=self.axis_name, name=name.replace("conv", "norm"))(
-                                  x, train=train)
+                x = BatchNorm(
+                    epsilon=self.norm_epsilon,
+                    dtype=self.dtype,
+                    axis_name=self.axis_name,
+                    name=name.replace("conv", "norm"),
+                )(x, train=train)
             x = nn.relu(x)
         return x

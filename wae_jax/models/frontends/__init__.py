@@ -38,20 +38,36 @@ def _wae(settings: FrontendSettings, dtype, axis_name):
     choose("model.frontend.activation", settings.activation, ACTIVATIONS)
     choose("model.frontend.decoder_activation", settings.decoder_activation, ACTIVATIONS)
     choose("model.frontend.padding", settings.padding, ("zero", "reflect"))
-    encoder_class = choose("model.frontend.encoder", settings.encoder,
-                           {"paper": PaperEncoder, "polyphase": PolyphaseEncoder})
-    decoder_class = choose("model.frontend.decoder", settings.decoder,
-                           {"paper": PaperDecoder, "polyphase": PolyphaseDecoder})
+    encoder_class = choose(
+        "model.frontend.encoder",
+        settings.encoder,
+        {"paper": PaperEncoder, "polyphase": PolyphaseEncoder},
+    )
+    decoder_class = choose(
+        "model.frontend.decoder",
+        settings.decoder,
+        {"paper": PaperDecoder, "polyphase": PolyphaseDecoder},
+    )
     padding = {"padding": settings.padding} if encoder_class is PaperEncoder else {}
-    encoder = encoder_class(depth=settings.depth, activation=settings.activation, **padding,
-                            **shared)
+    encoder = encoder_class(
+        depth=settings.depth, activation=settings.activation, **padding, **shared
+    )
 
     def decoder():
-        return decoder_class(channels=settings.decoder_channels, levels=settings.levels,
-                             activation=settings.decoder_activation, dtype=dtype)
+        return decoder_class(
+            channels=settings.decoder_channels,
+            levels=settings.levels,
+            activation=settings.decoder_activation,
+            dtype=dtype,
+        )
 
-    return WAE(encoder=encoder, decoder_low=decoder(), decoder_high=decoder(),
-               normalise=settings.normalise, axis_name=axis_name)
+    return WAE(
+        encoder=encoder,
+        decoder_low=decoder(),
+        decoder_high=decoder(),
+        normalise=settings.normalise,
+        axis_name=axis_name,
+    )
 
 
 FRONTENDS = {"identity": _identity, "downsample": _downsample, "wavelet": _wavelet, "wae": _wae}
@@ -59,8 +75,9 @@ FRONTENDS = {"identity": _identity, "downsample": _downsample, "wavelet": _wavel
 SINGLE = ("identity", "downsample")
 
 
-def build_frontend(settings: FrontendSettings, *, dtype=jnp.float32,
-                   axis_name: str | None = None) -> nn.Module:
+def build_frontend(
+    settings: FrontendSettings, *, dtype=jnp.float32, axis_name: str | None = None
+) -> nn.Module:
     """The front end that ``settings`` describe.
 
     Raises:

@@ -76,8 +76,9 @@ class Wavelet(nn.Module):
                 pad = [(0, size[0] - band.shape[1]), (0, size[1] - band.shape[2])]
                 band = space_to_depth(jnp.pad(band, ((0, 0), *pad, (0, 0))), 2**level)
             details.append(band)
-        return SubImages(low=coarse.approx * 0.5**self.levels,
-                         high=jnp.concatenate(details, axis=-1))
+        return SubImages(
+            low=coarse.approx * 0.5**self.levels, high=jnp.concatenate(details, axis=-1)
+        )
 
     def prepare(self, sub_images: SubImages, *, train: bool) -> SubImages:
         """Nothing to do."""

@@ -39,10 +39,16 @@ class FoldedEncoder(nn.Module):
         height, width = ((side - self.kernel) // stride + 1 for side in x.shape[1:3])
         # Beyond the last window: read by zero taps, or for sub-image pixels that are cut off below.
         rows, columns = (step * (-(-n // TILE) - 1) + size for n in (height, width))
-        x = jnp.pad(x, ((0, 0), (0, max(0, rows - x.shape[1])), (0, max(0, columns - x.shape[2])),
-                        (0, 0)))[:, :rows, :columns]
-        tiles = nn.Conv(TILE**2 * 2 * SUB_IMAGE_CHANNELS, (size // step,) * 2, padding="VALID",
-                        dtype=self.dtype, name="to_both")(space_to_depth(x, step))
+        x = jnp.pad(
+            x, ((0, 0), (0, max(0, rows - x.shape[1])), (0, max(0, columns - x.shape[2])), (0, 0))
+        )[:, :rows, :columns]
+        tiles = nn.Conv(
+            TILE**2 * 2 * SUB_IMAGE_CHANNELS,
+            (size // step,) * 2,
+            padding="VALID",
+            dtype=self.dtype,
+            name="to_both",
+        )(space_to_depth(x, step))
         both = depth_to_space(tiles, TILE)[:, :height, :width]
         return SubImages(low=both[..., :SUB_IMAGE_CHANNELS], high=both[..., SUB_IMAGE_CHANNELS:])
 

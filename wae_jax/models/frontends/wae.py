@@ -36,23 +36,35 @@ class _Encoder(nn.Module):
     merged: bool = False
     dtype: jnp.dtype = jnp.float32
 
-    def _convs(self, x: jax.Array, *, trunk_pad: int, kernel: int, stride: int,
-               out_pad: int) -> SubImages:
+    def _convs(
+        self, x: jax.Array, *, trunk_pad: int, kernel: int, stride: int, out_pad: int
+    ) -> SubImages:
         act = ACTIVATIONS[self.activation]
         for i in range(self.depth):
-            x = act(nn.Conv(self.channels, (3, 3), padding=trunk_pad, dtype=self.dtype,
-                            name=f"conv{i + 1}")(x))
+            x = act(
+                nn.Conv(
+                    self.channels, (3, 3), padding=trunk_pad, dtype=self.dtype, name=f"conv{i + 1}"
+                )(x)
+            )
 
         def out(channels, name):
-            return nn.Conv(channels, (kernel, kernel), strides=stride, padding=out_pad,
-                           dtype=self.dtype, name=name)(x)
+            return nn.Conv(
+                channels,
+                (kernel, kernel),
+                strides=stride,
+                padding=out_pad,
+                dtype=self.dtype,
+                name=name,
+            )(x)
 
         if self.merged:
             both = out(2 * SUB_IMAGE_CHANNELS, "to_both")
-            return SubImages(low=both[..., :SUB_IMAGE_CHANNELS],
-                             high=both[..., SUB_IMAGE_CHANNELS:])
-        return SubImages(low=out(SUB_IMAGE_CHANNELS, "to_low"),
-                         high=out(SUB_IMAGE_CHANNELS, "to_high"))
+            return SubImages(
+                low=both[..., :SUB_IMAGE_CHANNELS], high=both[..., SUB_IMAGE_CHANNELS:]
+            )
+        return SubImages(
+            low=out(SUB_IMAGE_CHANNELS, "to_low"), high=out(SUB_IMAGE_CHANNELS, "to_high")
+        )
 
 
 def reflect(images: jax.Array, reach: int, block: int) -> jax.Array:
@@ -98,8 +110,13 @@ class PaperEncoder(_Encoder):
         stride = 2**self.levels
         padded = self.padding == "reflect"
         # A stride-s conv of size 2s-1 (3x3 at s=2) covers every pixel.
-        return self._convs(x, trunk_pad=0 if padded else 1, kernel=2 * stride - 1, stride=stride,
-                           out_pad=0 if padded else stride - 1)
+        return self._convs(
+            x,
+            trunk_pad=0 if padded else 1,
+            kernel=2 * stride - 1,
+            stride=stride,
+            out_pad=0 if padded else stride - 1,
+        )
 
 
 class PolyphaseEncoder(_Encoder):
@@ -131,8 +148,9 @@ class PolyphaseEncoder(_Encoder):
     @nn.compact
     def filter(self, x: jax.Array) -> SubImages:
         """The convs, on an image that is padded already."""
-        return self._convs(space_to_depth(x, 2**self.levels), trunk_pad=0, kernel=3, stride=1,
-                           out_pad=0)
+        return self._convs(
+            space_to_depth(x, 2**self.levels), trunk_pad=0, kernel=3, stride=1, out_pad=0
+        )
 
 
 class PaperDecoder(nn.Module):
@@ -147,8 +165,16 @@ class PaperDecoder(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         act = ACTIVATIONS[self.activation]
         stride = 2**self.levels
-        x = act(nn.ConvTranspose(self.channels, (2 * stride, 2 * stride), strides=(stride, stride),
-                                 padding="SAME", dtype=self.dtype, name="deconv")(x))
+        x = act(
+            nn.ConvTranspose(
+                self.channels,
+                (2 * stride, 2 * stride),
+                strides=(stride, stride),
+                padding="SAME",
+                dtype=self.dtype,
+                name="deconv",
+            )(x)
+        )
         for i in range(2):
             x = act(nn.Conv(self.channels, (3, 3), dtype=self.dtype, name=f"conv{i + 1}")(x))
         return nn.Conv(SUB_IMAGE_CHANNELS, (3, 3), dtype=self.dtype, name="to_image")(x)
@@ -201,10 +227,12 @@ class WAE(nn.Module):
 
         def norm(x, name):
             return BatchNorm(affine=False, dtype=x.dtype, axis_name=self.axis_name, name=name)(
-                x, train=train)
+                x, train=train
+            )
 
-        return SubImages(low=norm(sub_images.low, "norm_low"),
-                         high=norm(sub_images.high, "norm_high"))
+        return SubImages(
+            low=norm(sub_images.low, "norm_low"), high=norm(sub_images.high, "norm_high")
+        )
 
     def synthesize(self, sub_images: SubImages, size: tuple[int, int]) -> jax.Array:
         """Sum of the two decoders' outputs, cropped to ``size``: (B, H, W, 3)."""
