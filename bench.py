@@ -13,14 +13,16 @@ from absl import flags
 from ml_collections import config_flags
 
 from wae_jax.commands.flags import run_with_flags
+from wae_jax.config import Settings, settings_from_config
 from wae_jax.errors import UserError
+from wae_jax.methods import set_method
 from wae_jax.runtime import process
 
 PICTURES = (".png", ".pdf", ".svg")
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, as configs/vgg16.py.")
 _METHODS = flags.DEFINE_list(
-    "methods", ["full", "lowres", "wae", "wae-fast"], "Methods to compare, see configs/common.py."
+    "methods", ["full", "lowres", "wae", "wae-fast"], "Methods to compare, see wae_jax/methods.py."
 )
 _BATCH_SIZES = flags.DEFINE_list("batch_sizes", ["1", "8"], "Images per call.")
 _DTYPES = flags.DEFINE_list("dtypes", ["float32"], "Of the computation: float32, bfloat16.")
@@ -38,10 +40,8 @@ _PEER = flags.DEFINE_enum("peer", None, ["torch"], "Also time the same networks 
 flags.mark_flag_as_required("config")
 
 
-def _configs() -> dict[str, dict]:
-    """Method -> config as a plain dict."""
-    from configs.common import set_method
-
+def _settings() -> dict[str, Settings]:
+    """By method."""
     if _CONFIG.value.model.frontend.name != "wae":
         raise UserError(
             "give --config without a variant (its front end must be wae); --methods "
@@ -49,7 +49,9 @@ def _configs() -> dict[str, dict]:
         )
     try:
         return {
-            method: set_method(_CONFIG.value.copy_and_resolve_references(), method).to_dict()
+            method: settings_from_config(
+                set_method(_CONFIG.value.copy_and_resolve_references(), method)
+            )
             for method in _METHODS.value
         }
     except ValueError as error:
@@ -85,12 +87,12 @@ def main() -> None:
             raise UserError(f"cannot write {path}: no such folder")
     if _PLOT.value and Path(_PLOT.value).suffix not in PICTURES:
         raise UserError(f"--plot must end in one of {', '.join(PICTURES)}")
-    configs, options = _configs(), _options()
+    settings, options = _settings(), _options()
     process.call_on_own_thread()
     from wae_jax.bench import plots, report
     from wae_jax.bench.run import Options, run_benchmark
 
-    results = run_benchmark(configs, Options(**options))
+    results = run_benchmark(settings, Options(**options))
     if _JSON.value:
         Path(_JSON.value).write_text(report.as_json(results))
     if _CSV.value:

@@ -4,19 +4,20 @@
     python train.py --config=configs/quickstart.py --workdir=runs/wae     WAE alone
 
 Variants: wae (three stages), wae-fast, full, lowres, wavelet-cdf97, wavelet-haar, decomposition
-(see set_method in configs/common.py). All pass 4.8 times over the training set.
+(see wae_jax/methods.py). All pass 4.8 times over the training set.
 
 Expected time and result on two CPU cores: see "Results so far" in the README.
 """
 
 import ml_collections
 
-from configs import common
+from wae_jax.config import default_config
+from wae_jax.methods import set_method
 
 
 def get_config(variant: str = "wae") -> ml_collections.ConfigDict:
     """``variant``: one of the docstring's."""
-    config = common.get_config()
+    config = default_config()
     # Few epochs: light augmentation.
     config.data.update(
         name="cifar10",
@@ -46,4 +47,4 @@ def get_config(variant: str = "wae") -> ml_collections.ConfigDict:
     stages.classifier.update(epochs=0.15, schedule="constant", warmup_epochs=0.1)
     stages.joint.update(epochs=4.45, schedule="linear", warmup_epochs=0.3)
     stages.end_to_end.update(epochs=4.8, schedule="linear", warmup_epochs=0.3)
-    return common.set_method(config, variant)
+    return set_method(config, variant)

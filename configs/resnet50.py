@@ -4,7 +4,7 @@
     python train.py --config=configs/resnet50.py:full --workdir=runs/resnet50-full
 
 Variants: wae (three stages), full and lowres (the baselines at 224 and 112 pixels), wae-fast,
-wavelet-cdf97, wavelet-haar, decomposition (see configs/common.py, set_method), smoke (a few
+wavelet-cdf97, wavelet-haar, decomposition (see wae_jax/methods.py), smoke (a few
 real 224-pixel steps of all three stages on 20 photos that are fetched on first use).
 
 Expected time: not measured on ImageNet yet. smoke: see the README.
@@ -13,12 +13,13 @@ Expected result, from the paper: wae loses 0.8 points of top-5 against full. Not
 
 import ml_collections
 
-from configs import common
+from wae_jax.config import default_config
+from wae_jax.methods import set_method, smoke
 
 
 def get_config(variant: str = "wae") -> ml_collections.ConfigDict:
     """``variant``: one of the docstring's."""
-    config = common.get_config()
+    config = default_config()
     config.model.backbone.name = "resnet50"
     config.model.head.update(kind="pool", dropout=0.0)
     stages = config.stages
@@ -27,4 +28,4 @@ def get_config(variant: str = "wae") -> ml_collections.ConfigDict:
     stages.classifier.update(learning_rate=0.1, warmup_epochs=5.0, epochs=60.0, step_epochs=20.0)
     stages.joint.update(learning_rate=0.01, epochs=30.0, step_epochs=15.0)
     stages.end_to_end.update(learning_rate=0.1, warmup_epochs=5.0, epochs=90.0, step_epochs=30.0)
-    return common.smoke(config) if variant == "smoke" else common.set_method(config, variant)
+    return smoke(config) if variant == "smoke" else set_method(config, variant)

@@ -5,9 +5,9 @@
 
 Variants: wae (three stages), released (the same with the input convention of the authors' published
 network: BGR 0..255, no mean), full and lowres (the baselines at 224 and 112 pixels, with
-4096-wide FC layers), wae-fast, wavelet-cdf97, wavelet-haar, decomposition (see set_method in
-configs/common.py), smoke (a few real 224-pixel steps of all three stages on 20 photos that are
-fetched on first use; minutes on a laptop).
+4096-wide FC layers), wae-fast, wavelet-cdf97, wavelet-haar, decomposition (see wae_jax/methods.py),
+smoke (a few real 224-pixel steps of all three stages on 20 photos that are fetched on first use;
+minutes on a laptop).
 
 Expected time: not measured on ImageNet yet. smoke: see the README.
 Expected result, from the paper (top-5 error, one view, started from pretrained weights): full
@@ -16,17 +16,18 @@ Expected result, from the paper (top-5 error, one view, started from pretrained 
 
 import ml_collections
 
-from configs import common
+from wae_jax.config import default_config
+from wae_jax.methods import set_method, smoke
 
 
 def get_config(variant: str = "wae") -> ml_collections.ConfigDict:
     """``variant``: one of the docstring's."""
-    config = common.get_config()  # its defaults are this network: see there
+    config = default_config()  # its defaults are this network: see there
     if variant == "released":
         config.model.input.update(channel_order="BGR", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
         # L_t is in squared input units: about 57**2 larger than with unit-variance inputs.
         config.losses.gamma = 0.001 / 57**2
         return config
     if variant == "smoke":
-        return common.smoke(config)
-    return common.set_method(config, variant)
+        return smoke(config)
+    return set_method(config, variant)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 import os
 import sys
 from pathlib import Path
@@ -36,7 +35,7 @@ import pytest  # noqa: E402
 from configs import quickstart  # noqa: E402
 from wae_jax import data  # noqa: E402
 from wae_jax.checkpoints.state import TrainState, new_state  # noqa: E402
-from wae_jax.config import Settings, settings_from_config  # noqa: E402
+from wae_jax.config import ModelSettings, Settings, settings_from_config  # noqa: E402
 from wae_jax.models.classifier import Classifier, build_model, init_variables  # noqa: E402
 from wae_jax.training.optim import make_optimizer  # noqa: E402
 from wae_jax.training.stages import Stage, plan_stages, trainable_labels  # noqa: E402
@@ -99,14 +98,19 @@ def make_tiny_config(changes: dict[str, Any] | None = None):
     return config
 
 
-@functools.cache
-def _variables(model_config: str, image_size: int):
-    settings = settings_from_config(
-        make_tiny_config().to_dict() | {"model": json.loads(model_config)}
-    )
-    model = build_model(settings.model, num_classes=NUM_CLASSES, image_size=image_size)
-    images = jnp.zeros((1, image_size, image_size, 3), jnp.uint8)
-    return jax.device_get(jax.jit(lambda x: init_variables(model, x, seed=0))(images))
+_INITIAL: dict[str, Any] = {}
+
+
+def _variables(model: ModelSettings, image_size: int):
+    """Initial variables of a network, computed once."""
+    key = f"{model} {image_size}"
+    if key not in _INITIAL:
+        network = build_model(model, num_classes=NUM_CLASSES, image_size=image_size)
+        images = jnp.zeros((1, image_size, image_size, 3), jnp.uint8)
+        _INITIAL[key] = jax.device_get(
+            jax.jit(lambda x: init_variables(network, x, seed=0))(images)
+        )
+    return _INITIAL[key]
 
 
 @dataclasses.dataclass
@@ -175,10 +179,10 @@ class Trainer:
 
 def _make_trainer(stage: str, changes: dict[str, Any] | None = None) -> Trainer:
     config = make_tiny_config(changes)
-    settings = settings_from_config(json.loads(json.dumps(config.to_dict())))
+    settings = settings_from_config(config)
     size = settings.data.image_size
-    variables = _variables(json.dumps(config.model.to_dict()), size)
-    plan = plan_stages(settings.stages, EXAMPLES)
+    variables = _variables(settings.model, size)
+    plan = plan_stages(settings.running_stages, EXAMPLES)
     chosen = next(s for s in plan if s.name == stage)
     labels = trainable_labels(variables["params"], chosen.settings.trains)
     return Trainer(

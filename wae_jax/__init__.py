@@ -17,7 +17,8 @@ _HOMES = {
     "build_model": "models.classifier",
     "for_inference": "inference.fold",
     "load": "checkpoints.load",
-    "model_settings": "config",
+    "default_config": "config",
+    "settings_from_config": "config",
     "train": "training.loop",
 }
 __all__ = sorted(_HOMES)

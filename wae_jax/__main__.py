@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from wae_jax.commands.flags import run_with_flags, start
-from wae_jax.errors import UserError
+from wae_jax.config import default_config, settings_from_config
+from wae_jax.methods import set_method
 from wae_jax.runtime.console import fail
 
 
@@ -42,19 +43,13 @@ def _predict(args) -> None:
 
 
 def _import_weights(args) -> None:
-    try:
-        from configs import common
-    except ImportError as error:
-        raise UserError(
-            "import-weights needs configs/common.py: run it in the repository's folder"
-        ) from error
     from wae_jax.pretrained import checkpoint, import_network
 
     checkpoint.check_out(args.out)
     labels = checkpoint.read_labels(args.labels) if args.labels else ()
-    config = json.loads(json.dumps(common.set_method(common.get_config(), "full").to_dict()))
-    imported = import_network(args.source, args.model, args.file, config["model"])
-    checkpoint.write_checkpoint(checkpoint.with_labels(imported, labels), config, args.out)
+    settings = settings_from_config(set_method(default_config(), "full"))
+    imported = import_network(args.source, args.model, args.file, settings.model)
+    checkpoint.write_checkpoint(checkpoint.with_labels(imported, labels), settings, args.out)
     for line in imported.report:
         print(line, file=sys.stderr)
     print(args.out)

@@ -1,251 +1,277 @@
-"""What each part needs to know, as frozen dataclasses; filled from the config at the entry.
+"""Every config key once: type, range, default and meaning, as fields of frozen dataclasses.
 
-The fields are exactly the keys of ``configs/common.py``, where each is explained. No defaults
-live here: a key that a config lacks, or has too many, is an error.
+From them come the ConfigDict that config files change and command lines override
+(:func:`default_config`), the typed settings that the package works with
+(:func:`settings_from_config`) and the keys that an older checkpoint lacks (:func:`fill`).
+A new key is one new field.
 """
 
 import dataclasses
-import difflib
-from collections.abc import Collection, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from ml_collections import ConfigDict
 
 from wae_jax.errors import UserError
+from wae_jax.schema.fields import Range, choose, one_of
+from wae_jax.schema.trees import build, merge, plain
 
-T = TypeVar("T")
+Fraction = Annotated[float, Range(0, 1)]
+Above0 = Annotated[float, Range(0, open=True)]
+NotNegative = Annotated[float, Range(0)]
+Count = Annotated[int, Range(1)]
+Whole = Annotated[int, Range(0)]
+Activation = Annotated[str, one_of("relu", "none")]
 
 
 @dataclasses.dataclass(frozen=True)
 class FrontendSettings:
-    name: str
-    encoder: str
-    channels: int
-    depth: int
-    activation: str
-    padding: str
-    normalise: bool
-    levels: int
-    wavelet: str
-    decoder: str
-    decoder_channels: int
-    decoder_activation: str
+    name: str = "wae"  # identity | downsample | wavelet | wae
+    levels: Annotated[int, Range(1, 2)] = 1  # halvings of the image side (all but identity)
+    wavelet: Annotated[str, one_of("cdf97", "haar")] = "cdf97"  # wavelet only
+    # The rest is for wae. The defaults are the released network's encoder.
+    encoder: str = "paper"  # paper (convs at full resolution) | polyphase (4x cheaper and more)
+    channels: Count = 16  # of the encoder's trunk
+    depth: Whole = 3  # convs in the encoder's trunk
+    activation: Activation = "relu"  # of the encoder's trunk
+    # Paper encoder: zeros at each conv, or mirrored once.
+    padding: Annotated[str, one_of("zero", "reflect")] = "zero"
+    normalise: bool = True  # batch norm without scale and shift on each sub-image
+    decoder: str = "paper"  # paper | polyphase (cheaper to train)
+    decoder_channels: Count = 16
+    decoder_activation: Activation = "none"  # the paper shows none
 
 
 @dataclasses.dataclass(frozen=True)
 class BackboneSettings:
-    name: str
-    width: float
-    plan: str
-    batch_norm: bool
-    pool_rounding: str
-    norm_epsilon: float
-    stem: str
-    stem_pool: str
-    stride_on: str
-    kwargs: Mapping[str, Any]
+    name: str = "vgg16"  # vgg11|13|16|19, vgg, resnet18|34|50|101|152, or "module:Class"
+    width: Above0 = 1.0  # factor on all filters
+    plan: str = ""  # "vgg" only: conv widths and M for pools, as in "32 32 M 64 64 M"
+    batch_norm: bool = False  # VGG only
+    # VGG only: odd sizes round up (Caffe) or down (PyTorch)
+    pool_rounding: Annotated[str, one_of("up", "down")] = "up"
+    norm_epsilon: Above0 = 1e-5  # of its batch norms
+    stem: Annotated[str, one_of("imagenet", "small")] = "imagenet"  # ResNet: small for 32 pixels
+    # ResNet: pad (PyTorch, Keras) | ceil (Caffe: no pad, rounds up)
+    stem_pool: Annotated[str, one_of("pad", "ceil")] = "pad"
+    # ResNet's bottlenecks: 3x3 (PyTorch) | 1x1 (Keras, Caffe)
+    stride_on: Annotated[str, one_of("3x3", "1x1")] = "3x3"
+    kwargs: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # of "module:Class" only
 
 
 @dataclasses.dataclass(frozen=True)
 class HeadSettings:
-    kind: str
-    hidden_single: tuple[int, ...]
-    hidden_low: tuple[int, ...]
-    hidden_fused: tuple[int, ...]
-    dropout: float
+    kind: Annotated[str, one_of("fc", "pool")] = "fc"  # pool: global average and a linear layer
+    # fc: sizes of the hidden layers where there is one branch only,
+    hidden_single: tuple[int, ...] = (4096, 4096)
+    hidden_low: tuple[int, ...] = (1024, 1024)  # of the head on the low features,
+    hidden_fused: tuple[int, ...] = (2048, 2048)  # and of the head on both
+    dropout: Annotated[float, Range(0, 0.999)] = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
 class InputSettings:
-    channel_order: str
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    channel_order: Annotated[str, one_of("RGB", "BGR")] = "RGB"
+    mean: tuple[float, ...] = (123.675, 116.28, 103.53)  # in that order, on the 0..255 scale
+    std: tuple[float, ...] = (58.395, 57.12, 57.375)
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelSettings:
-    input: InputSettings
-    frontend: FrontendSettings
-    backbone: BackboneSettings
-    light: BackboneSettings
-    head: HeadSettings
-    dtype: str
+    # Of the computation; parameters stay float32.
+    dtype: Annotated[str, one_of("float32", "bfloat16")] = "float32"
+    input: InputSettings = InputSettings()
+    frontend: FrontendSettings = FrontendSettings()
+    backbone: BackboneSettings = BackboneSettings()  # reads I_L
+    # Reads I_H; without a name: as backbone, times width.
+    light: BackboneSettings = BackboneSettings(name="", width=0.25)
+    head: HeadSettings = HeadSettings()
 
 
 @dataclasses.dataclass(frozen=True)
 class InitSettings:
-    pretrained: str
-    source: str
-    light: str
+    pretrained: str = ""  # start the L branch from a full-resolution network: checkpoint or file
+    source: str = ""  # whose file: torchvision | timm | keras | caffe; empty: a checkpoint
+    # The H branch: fresh, or slim (the strongest filters of the network).
+    light: Annotated[str, one_of("fresh", "slim")] = "fresh"
 
 
 @dataclasses.dataclass(frozen=True)
 class LossSettings:
-    gamma: float
-    energy_weight: float
-    reduction: str
-    label_smoothing: float
-    auxiliary_low: float
-    auxiliary_fused: float
+    gamma: NotNegative = 0.001  # L = L_c + gamma * L_t
+    energy_weight: NotNegative = 1.0  # lambda in L_t = l_r + lambda * l_e
+    # Of l_r and l_e: caffe (sum / 2N) | mean (over pixels).
+    reduction: Annotated[str, one_of("caffe", "mean")] = "caffe"
+    label_smoothing: Annotated[float, Range(0, 0.999)] = 0.0
+    auxiliary_low: NotNegative = 0.0  # weight of an extra cross-entropy on the low branch's score
+    auxiliary_fused: NotNegative = 0.0  # and on the fused score
 
 
 @dataclasses.dataclass(frozen=True)
 class DistillSettings:
-    teacher: str
-    temperature: float
-    weight: float
+    """In the stages with a classification loss the network also learns a teacher's scores.
+
+    L_c becomes (1 - weight) L_c + weight T^2 KL(teacher || network), on the same images.
+    """
+
+    teacher: str = ""  # its checkpoint (a workdir or one step's directory); empty: off
+    temperature: Above0 = 4.0  # T, softens both score distributions
+    weight: Fraction = 0.5  # label smoothing belongs to L_c alone
 
 
 @dataclasses.dataclass(frozen=True)
 class StageSettings:
-    name: str
-    epochs: float
-    steps: int
-    batch_size: int
-    trains: str
-    classification: bool
-    transform: bool
-    optimizer: str
-    learning_rate: float
-    momentum: float
-    nesterov: bool
-    weight_decay: float
-    decay_biases: bool
-    schedule: str
-    warmup_epochs: float
-    step_epochs: float
-    step_factor: float
-    final_fraction: float
-    clip_norm: float
+    epochs: NotNegative = 1.0  # length in passes over the training split; may be fractional
+    steps: Whole = 0  # length in steps instead, where above 0
+    batch_size: Count = 256  # global batch, over all devices and processes
+    trains: str = ".*"  # regular expression on parameter paths; the rest is frozen, bit for bit
+    classification: bool = True  # the classification loss L_c takes part
+    transform: bool = True  # the transform loss L_t takes part (front ends with a decoder)
+    optimizer: Annotated[str, one_of("sgd", "adam", "adamw")] = "sgd"
+    learning_rate: NotNegative = 0.01  # peak
+    momentum: Annotated[float, Range(0, 0.99999)] = 0.9  # sgd only
+    nesterov: bool = False  # sgd only
+    weight_decay: NotNegative = 5e-4  # in the gradient for sgd and adam, decoupled for adamw
+    decay_biases: bool = True  # also on biases and norm scales
+    schedule: Annotated[str, one_of("constant", "step", "cosine", "linear")] = "constant"
+    warmup_epochs: NotNegative = 0.0  # linear warm-up before the schedule
+    step_epochs: Above0 = 10.0  # step: every so many epochs ...
+    step_factor: Above0 = 0.1  # ... times this
+    final_fraction: NotNegative = 0.0  # cosine and linear: last rate over peak
+    clip_norm: NotNegative = 0.0  # clip the gradient's global norm; 0 is off
 
 
 @dataclasses.dataclass(frozen=True)
 class ColourJitterSettings:
-    brightness: float
-    contrast: float
-    saturation: float
-    hue: float
+    brightness: NotNegative = 0.0  # strengths: factors are drawn from 1 - strength .. 1 + strength
+    contrast: NotNegative = 0.0
+    saturation: NotNegative = 0.0
+    hue: Annotated[float, Range(0, 0.5)] = 0.0  # the largest turn, a fraction of the colour circle
 
 
 @dataclasses.dataclass(frozen=True)
 class RandAugmentSettings:
-    ops: int
-    magnitude: float
+    ops: Whole = 0  # random operations per image
+    magnitude: Annotated[float, Range(0, 30)] = 9.0  # their strength
 
 
 @dataclasses.dataclass(frozen=True)
 class DataSettings:
-    name: str
-    data_dir: str
-    cache_dir: str
-    train_split: str
-    eval_split: str
-    image_size: int
-    augmentation: str
-    crop_padding: int
-    colour_jitter: ColourJitterSettings
-    rand_augment: RandAugmentSettings
-    mixup: float
-    cutmix: float
-    eval_batch_size: int
-    workers: int
-    bad_records: str
+    # A TFDS data set in ArrayRecord files; cifar10 prepares itself; folder: photos in data_dir.
+    name: str = "imagenet2012"
+    # Where TFDS data sets are; empty: TFDS_DATA_DIR or ~/tensorflow_datasets. For name "folder" the
+    # folder of the photos, SPLIT/CLASS/PHOTO.jpg.
+    data_dir: str = ""
+    cache_dir: str = ""  # where downloads go; empty: WAE_JAX_CACHE or .cache/wae_jax
+    train_split: str = "train"
+    eval_split: str = "validation"
+    image_size: Annotated[int, Range(1, 8192)] = 224
+    # imagenet (random-resized-crop, flip) | small (pad-crop, flip)
+    augmentation: Annotated[str, one_of("imagenet", "small")] = "imagenet"
+    crop_padding: Whole = 4  # small: the most that a random crop is shifted, in pixels
+    # More augmentation of the training images, after crop and flip; 0 is off.
+    colour_jitter: ColourJitterSettings = ColourJitterSettings()
+    rand_augment: RandAugmentSettings = RandAugmentSettings()
+    # Stages with a classification loss only; with both on, each pair of images gets either.
+    mixup: NotNegative = 0.0  # alpha of Beta(alpha, alpha), from which the share is drawn
+    cutmix: NotNegative = 0.0  # the same for cutmix
+    eval_batch_size: Count = 64
+    workers: Whole = 0  # processes that decode and augment; 0: threads of the main process
+    # A record that cannot be read or decoded, or whose label is no class: error (stop and name it)
+    # | skip (count it; in training another record takes its place, in evaluation none).
+    bad_records: Annotated[str, one_of("error", "skip")] = "error"
 
 
 @dataclasses.dataclass(frozen=True)
 class ParallelSettings:
-    mode: str
-    devices: int
-    coordinator: str
-    num_processes: int
-    process_id: int
+    mode: Annotated[str, one_of("jit", "pmap")] = "jit"  # jit: on a mesh of devices
+    devices: Whole = 0  # how many devices; 0: all
+    # Processes of one run. SLURM and Cloud TPU pods are found out by jax: auto joins them.
+    coordinator: str = ""  # host:port of process 0; "auto"; empty: one process
+    num_processes: Count = 1
+    process_id: Whole = 0
+
+
+def _default_stages() -> dict[str, StageSettings]:
+    """The paper's three; their settings are second-hand, from public re-implementations."""
+    return {
+        "autoencoder": StageSettings(
+            trains="frontend/",
+            classification=False,
+            batch_size=4,
+            epochs=30.0,
+            optimizer="adam",
+            learning_rate=1e-6,
+            schedule="step",
+        ),
+        "classifier": StageSettings(
+            trains="(?!frontend/)", transform=False, epochs=30.0, schedule="step"
+        ),
+        "joint": StageSettings(epochs=10.0, learning_rate=1e-3, schedule="step"),
+        # Everything on L_c alone: the baselines, wavelets, and "decomposition".
+        "end_to_end": StageSettings(
+            transform=False, epochs=70.0, schedule="step", step_epochs=20.0
+        ),
+    }
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    seed: int
-    restore: str
-    init: InitSettings
-    model: ModelSettings
-    data: DataSettings
-    losses: LossSettings
-    distill: DistillSettings
-    stages: tuple[StageSettings, ...]
-    ema_decay: float
-    parallel: ParallelSettings
-    log_every: int
-    checkpoint_every: int
-    keep_checkpoints: int
-    eval_every_epochs: float
+    # Of the initial weights, the data order, the augmentation and dropout.
+    seed: Annotated[int, Range(0, 2**31 - 1)] = 0
+    restore: str = ""  # start from this checkpoint's weights (a workdir or one step's directory)
+    init: InitSettings = InitSettings()
+    model: ModelSettings = ModelSettings()
+    losses: LossSettings = LossSettings()
+    distill: DistillSettings = DistillSettings()
+    # Which stages run, in order: the paper's three, or "end_to_end" alone (see methods.py).
+    run_stages: tuple[str, ...] = ("autoencoder", "classifier", "joint")
+    stages: Mapping[str, StageSettings] = dataclasses.field(default_factory=_default_stages)
+    ema_decay: Annotated[float, Range(0, 0.999999)] = 0.0  # evaluate an average of the weights
+    data: DataSettings = DataSettings()
+    parallel: ParallelSettings = ParallelSettings()
+    log_every: Count = 50  # steps between lines in metrics.jsonl
+    checkpoint_every: Count = 1000  # steps between checkpoints; also at the end of each stage
+    keep_checkpoints: Count = 2
+    eval_every_epochs: NotNegative = 0.0  # evaluate during a stage; always at each stage's end
+
+    @property
+    def running_stages(self) -> tuple[tuple[str, StageSettings], ...]:
+        """``(name, settings)`` of the stages that run, in order."""
+        return tuple((name, self.stages[name]) for name in self.run_stages)
 
 
-def choose(key: str, name: str, options: Collection[str] | Mapping[str, T]) -> T:
-    """``options[name]`` (or ``name`` itself), with an error that lists what there is.
-
-    Raises:
-        UserError: ``name`` is not one of ``options``.
-    """
-    if name not in options:
-        close = difflib.get_close_matches(name, list(options), n=1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
-        raise UserError(
-            f"config.{key} is {name!r}{hint}; it must be one of: " + ", ".join(sorted(options))
-        )
-    return options[name] if isinstance(options, Mapping) else name
+def default_config() -> ConfigDict:
+    """All keys at their defaults, locked against unknown ones."""
+    return ConfigDict(plain(Settings())).lock()
 
 
-def _fill(cls: type[T], values: Mapping[str, Any], where: str) -> T:
-    """A ``cls`` from a mapping with exactly its fields; nested dataclasses too."""
-    fields = {f.name: f.type for f in dataclasses.fields(cls)}
-    missing, extra = fields.keys() - values.keys(), values.keys() - fields.keys()
-    if missing or extra:
-        words = [
-            f"{kind} {', '.join(sorted(names))}"
-            for kind, names in (("lacks", missing), ("has unknown", extra))
-            if names
-        ]
-        raise UserError(f"{where} {' and '.join(words)}")
-
-    def convert(name, value):
-        kind = fields[name]
-        if dataclasses.is_dataclass(kind):
-            return _fill(kind, value, f"{where}.{name}")
-        if isinstance(value, list | tuple):
-            return tuple(value)
-        if kind is float and isinstance(value, int):
-            return float(value)
-        return value
-
-    return cls(**{name: convert(name, value) for name, value in values.items()})
-
-
-def model_settings(config: Mapping[str, Any]) -> ModelSettings:
-    """``config["model"]`` (plain nested dict) as :class:`ModelSettings`."""
-    return _fill(ModelSettings, config["model"], "config.model")
-
-
-def init_settings(config: Mapping[str, Any]) -> InitSettings:
-    """``config["init"]`` (plain dict) as :class:`InitSettings`."""
-    return _fill(InitSettings, config["init"], "config.init")
-
-
-def settings_from_config(config: Mapping[str, Any]) -> Settings:
-    """The whole config (a plain nested dict) as :class:`Settings`.
-
-    ``config["run_stages"]`` names which of ``config["stages"]`` run, in order.
+def settings_from_config(config: ConfigDict | Mapping[str, Any]) -> Settings:
+    """The typed settings of a whole config, every value checked.
 
     Raises:
-        UserError: a key too few or too many, or a stage that does not exist.
+        UserError: a key too few or too many, a value of another type or out of its range, or a
+            stage that does not exist.
     """
-    values = dict(config)
-    names = tuple(values.pop("run_stages"))
-    table = values.pop("stages")
-    stages = tuple(
-        _fill(
-            StageSettings,
-            {"name": name, **choose("run_stages", name, table)},
-            f"config.stages.{name}",
-        )
-        for name in names
-    )
-    if not stages:
+    if isinstance(config, ConfigDict):
+        config = config.to_dict()
+    settings = build(Settings, config, "config")
+    if not settings.run_stages:
         raise UserError("config.run_stages is empty; name at least one stage")
-    return dataclasses.replace(_fill(Settings, {**values, "stages": ()}, "config"), stages=stages)
+    for name in settings.run_stages:
+        choose("run_stages", name, settings.stages)
+    return settings
+
+
+def as_dict(settings: Settings) -> dict[str, Any]:
+    """Settings as a nested dict of JSON's types, the inverse of :func:`settings_from_config`."""
+    return plain(settings, sequence=list)
+
+
+def fill(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config as JSON keeps it, with the default of every key that it lacks."""
+    defaults = as_dict(Settings())
+    own = set(config["stages"]) - set(defaults["stages"]) if "stages" in config else ()
+    fresh = plain(StageSettings(), sequence=list)
+    defaults["stages"] |= {name: fresh for name in own}  # stages that a config file added
+    return merge(defaults, config)

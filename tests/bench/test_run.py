@@ -8,7 +8,6 @@ import sys
 import jax
 import pytest
 
-from configs.common import set_method
 from wae_jax.bench import breakdown, plots, report
 from wae_jax.bench.environment import busy_warning
 from wae_jax.bench.measure import Row, model_job
@@ -16,6 +15,7 @@ from wae_jax.bench.networks import build_network, class_count
 from wae_jax.bench.run import Options, run_benchmark
 from wae_jax.config import settings_from_config
 from wae_jax.errors import UserError
+from wae_jax.methods import set_method
 
 METHODS = ("full", "lowres", "wae")
 REQUIRED = {
@@ -44,16 +44,19 @@ REQUIRED = {
 }
 
 
-def configs_of(config, methods=METHODS):
-    return {m: set_method(config.copy_and_resolve_references(), m).to_dict() for m in methods}
+def settings_of(config, methods=METHODS):
+    return {
+        m: settings_from_config(set_method(config.copy_and_resolve_references(), m))
+        for m in methods
+    }
 
 
 @pytest.fixture(scope="module")
 def results(tiny_config):
-    configs = configs_of(
+    settings = settings_of(
         tiny_config({"stages.joint.batch_size": 4, "stages.end_to_end.batch_size": 4})
     )
-    return run_benchmark(configs, Options(batch_sizes=(1, 3), seconds=0.05, breakdown=True))
+    return run_benchmark(settings, Options(batch_sizes=(1, 3), seconds=0.05, breakdown=True))
 
 
 def test_there_is_a_row_for_everything(results):
@@ -91,7 +94,7 @@ def test_figures_of_a_row_fit_together(results):
 def test_how_a_network_is_computed_does_not_change_its_figures(tiny_config):
     """A batch of 8 has Winograd's weights in this plan, a single image has not."""
     config = tiny_config({"model.backbone.plan": "256 256", "data.image_size": 7})
-    network = build_network("full", configs_of(config, ("full",))["full"], "float32")
+    network = build_network("full", settings_of(config, ("full",))["full"], "float32")
     one, many = (model_job(network, batch, jax.devices()[0]) for batch in (1, 8))
     assert len(jax.tree.leaves(network.variables_for(8, "cpu"))) > (
         len(jax.tree.leaves(network.variables_for(1, "cpu")))
@@ -223,14 +226,14 @@ def test_only_rows_far_below_their_mac_ratio_fall_short(changes, short):
 def test_training_steps_without_the_baseline(tiny_config):
     config = tiny_config({"stages.joint.batch_size": 4})
     options = Options(batch_sizes=(1,), seconds=0.05, train_step=True)
-    model, train = run_benchmark(configs_of(config, ("wae",)), options).rows
+    model, train = run_benchmark(settings_of(config, ("wae",)), options).rows
     assert (train.scope, train.batch_size) == ("train_step", 4)
     assert train.macs > 2.5 * model.macs and train.params > model.params
     assert train.speedup is None and train.mac_ratio is None
 
 
 def test_bfloat16_weights_are_stored_so(tiny_config):
-    network = build_network("wae", tiny_config().to_dict(), "bfloat16")
+    network = build_network("wae", settings_from_config(tiny_config()), "bfloat16")
     assert {leaf.dtype.name for leaf in jax.tree.leaves(network.variables["params"])} == {
         "bfloat16"
     }
@@ -239,7 +242,7 @@ def test_bfloat16_weights_are_stored_so(tiny_config):
 @pytest.mark.parametrize("name, classes", [("imagenet2012", 1000), ("cifar10", 10)])
 def test_classes_are_known_without_data(tiny_config, name, classes):
     config = tiny_config({"data.name": name, "data.data_dir": "/nowhere"})
-    assert class_count(settings_from_config(config.to_dict()).data) == classes
+    assert class_count(settings_from_config(config).data) == classes
 
 
 @pytest.mark.parametrize(
@@ -256,10 +259,10 @@ def test_classes_are_known_without_data(tiny_config, name, classes):
 )
 def test_options_that_cannot_be_used(tiny_config, options, words):
     with pytest.raises(UserError, match=words):
-        run_benchmark(configs_of(tiny_config()), options)
+        run_benchmark(settings_of(tiny_config()), options)
 
 
 def test_peer_without_torch_names_what_to_install(tiny_config, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(UserError, match="pip install torch"):
-        run_benchmark(configs_of(tiny_config()), Options(peer="torch"))
+        run_benchmark(settings_of(tiny_config()), Options(peer="torch"))

@@ -150,7 +150,7 @@ MISTAKES = {
     ),
     "augmentation out of range": (
         [CONFIG, "--workdir=run", "--config.data.colour_jitter.hue=3", *TINY],
-        ["config.data.colour_jitter.hue is 3.0", "at most 0.5"],
+        ["config.data.colour_jitter.hue is 3.0", "between 0 and 0.5"],
     ),
     "images that cannot be paired": (
         [

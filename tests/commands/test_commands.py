@@ -12,6 +12,7 @@ import wae_jax
 from wae_jax import __main__ as program
 from wae_jax import data
 from wae_jax.inference.fold import for_inference
+from wae_jax.methods import set_method
 from wae_jax.models.frontends import FoldedEncoder
 from wae_jax.study import study
 from wae_jax.training.loop import train
@@ -108,9 +109,8 @@ def test_study_trains_counts_and_times_every_variant(
     class Config:
         @staticmethod
         def get_config(variant):
-            from configs import common
 
-            return common.set_method(tiny_config(SMALL), variant)
+            return set_method(tiny_config(SMALL), variant)
 
     monkeypatch.setattr(study, "load_config_file", lambda path: Config)
     command(

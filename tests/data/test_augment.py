@@ -1,7 +1,6 @@
 """Colour jitter, RandAugment, mixup and cutmix: against Pillow, and the same wherever computed."""
 
 import itertools
-import json
 
 import numpy as np
 import PIL.Image
@@ -299,7 +298,7 @@ def settings(tiny_config):
 
     def settings(**changes):
         config = tiny_config({f"data.{key}": value for key, value in changes.items()})
-        return settings_from_config(json.loads(json.dumps(config.to_dict()))).data
+        return settings_from_config(config).data
 
     return settings
 

@@ -1,7 +1,5 @@
 """The inference form gives the training form's scores from fewer operations."""
 
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,7 +29,7 @@ ONE_CONV = ("polyphase linear", "polyphase linear, two levels", "paper linear", 
 def make(tiny_config, frontend, **changes):
     """A model at an odd size with variables as after training, and images."""
     config = tiny_config({f"model.frontend.{k}": v for k, v in frontend.items()} | changes)
-    settings = settings_from_config(json.loads(json.dumps(config.to_dict())))
+    settings = settings_from_config(config)
     model = build_model(settings.model, num_classes=10, image_size=33)
     rng = np.random.default_rng(0)
     images = jnp.asarray(rng.integers(0, 256, (2, 33, 33, 3), np.uint8))

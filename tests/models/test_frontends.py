@@ -1,5 +1,4 @@
 import dataclasses
-import json
 
 import flax.linen as nn
 import jax
@@ -21,7 +20,7 @@ SIZES = [(8, 8), (9, 8), (7, 11)]
 
 @pytest.fixture(scope="module")
 def frontend_settings(tiny_config):
-    defaults = settings_from_config(json.loads(json.dumps(tiny_config().to_dict())))
+    defaults = settings_from_config(tiny_config())
 
     def make(**changes):
         return dataclasses.replace(defaults.model.frontend, **changes)
@@ -94,11 +93,6 @@ def test_every_auto_encoder_has_the_same_shapes(
         ("name", "wavelet-like"),
         ("encoder", "papers"),
         ("decoder", "none"),
-        ("activation", "gelu"),
-        ("decoder_activation", "tanh"),
-        ("padding", "same"),
-        ("levels", 3),
-        ("levels", 0),
     ],
 )
 def test_unknown_options_are_named(option, value, frontend_settings):

@@ -5,16 +5,14 @@ before no longer compare: change it only on purpose, and say so in the commit.
 """
 
 import dataclasses
-import json
 import math
 
 import jax
 import jax.numpy as jnp
 import pytest
 
-from configs import common
 from wae_jax.bench.macs import count_macs
-from wae_jax.config import settings_from_config
+from wae_jax.config import default_config, settings_from_config
 from wae_jax.models.backbones import BACKBONES, build_backbone
 from wae_jax.models.classifier import build_model, variable_shapes
 from wae_jax.models.frontends import FRONTENDS
@@ -23,10 +21,10 @@ CLASSES = 1000
 
 
 def paper_model(size=224, **changes):
-    """The classifier of configs/common.py with dotted changes to ``config.model``."""
-    config = common.get_config()
+    """The classifier of wae_jax/config.py with dotted changes to ``config.model``."""
+    config = default_config()
     config.update_from_flattened_dict({f"model.{k}": v for k, v in changes.items()})
-    settings = settings_from_config(json.loads(json.dumps(config.to_dict())))
+    settings = settings_from_config(config)
     return build_model(settings.model, num_classes=CLASSES, image_size=size)
 
 
@@ -161,7 +159,7 @@ def test_every_backbone_is_listed():
 
 @pytest.mark.parametrize("name", BACKBONE_TABLE)
 def test_backbone(name):
-    settings = settings_from_config(json.loads(json.dumps(common.get_config().to_dict())))
+    settings = settings_from_config(default_config())
     trunk = build_backbone(
         dataclasses.replace(settings.model.backbone, name=name, plan="32 32 M 64 64 M")
     )
@@ -172,7 +170,7 @@ def test_backbone(name):
 
 
 # Parameters of the encoder and of the decoders, MACs of the encoder at 64 x 64, channels of high.
-# A key is the front end's name and what differs from configs/common.py.
+# A key is the front end's name and what differs from wae_jax/config.py.
 FRONTEND_TABLE = {
     ("identity",): (0, 0, 0, 0),
     ("downsample",): (0, 0, 0, 0),

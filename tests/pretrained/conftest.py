@@ -1,19 +1,18 @@
 """What the tests of imported weights share."""
 
-import json
-
 import pytest
 
-from configs import common
+from wae_jax.config import ModelSettings, Settings, default_config, settings_from_config
+from wae_jax.methods import set_method
 
 
 @pytest.fixture(scope="session")
-def base_config() -> dict:
-    """The default config as a plain dict."""
-    return json.loads(json.dumps(common.set_method(common.get_config(), "full").to_dict()))
+def base_settings() -> Settings:
+    """The defaults, at full resolution."""
+    return settings_from_config(set_method(default_config(), "full"))
 
 
 @pytest.fixture(scope="session")
-def base_model(base_config) -> dict:
+def base_model(base_settings) -> ModelSettings:
     """Its ``model``."""
-    return base_config["model"]
+    return base_settings.model

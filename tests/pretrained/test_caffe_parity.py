@@ -7,10 +7,9 @@ import jax
 import numpy as np
 import pytest
 
-from configs import common
 from configs import vgg16 as vgg16_config
 from tests.pretrained.caffe_files import CaffeNet, released_wae, resnet50, vgg16, write_caffemodel
-from wae_jax.config import model_settings
+from wae_jax.config import default_config, settings_from_config
 from wae_jax.models.classifier import build_model
 from wae_jax.pretrained import Imported, import_network
 from wae_jax.pretrained.caffe import from_running_sum
@@ -58,9 +57,9 @@ def compare(net: CaffeNet, model: str, mean: tuple[float, ...], folder, *, old: 
         for name, array in zip(names, reference.forward(names), strict=True)
     }
 
-    imported = import_network("caffe", model, str(file), common.get_config().model.to_dict())
+    imported = import_network("caffe", model, str(file), default_config().model.to_dict())
     network = build_model(
-        model_settings({"model": imported.model_config}),
+        imported.model,
         num_classes=1000,
         image_size=imported.image_size,
     )
@@ -122,10 +121,8 @@ def test_the_decoder_that_was_not_released_is_new_and_reported(released):
 
 
 def test_the_released_network_is_that_of_its_config(released):
-    config = vgg16_config.get_config("released").model.to_dict()
-    assert model_settings({"model": released.imported.model_config}) == model_settings(
-        {"model": config}
-    )
+    settings = settings_from_config(vgg16_config.get_config("released"))
+    assert released.imported.model == settings.model
 
 
 def test_a_batch_norm_that_summed_nothing_has_zeros():

@@ -55,7 +55,7 @@ def test_logits_and_every_block_agree(model, base_model, tmp_path):
     assert np.abs(scores - logits).max() <= TOLERANCE * np.abs(logits).max()
     for name, values in expected["digests"].items():
         assert np.abs(np.subtract(digests[name], values)).max() <= TOLERANCE * values[1], name
-    assert imported.model_config["input"]["channel_order"] == "BGR"
+    assert imported.model.input.channel_order == "BGR"
 
 
 def layers_model(folder: Path, weights: dict[str, np.ndarray]) -> Path:

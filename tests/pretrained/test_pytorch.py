@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import seeded
 
-from wae_jax.config import model_settings
 from wae_jax.models.backbones.resnet import Block
 from wae_jax.models.classifier import build_model
 from wae_jax.models.layers import BatchNorm
@@ -42,7 +41,7 @@ def test_every_model_is_listed():
 def run(imported, images):
     """Logits and the digests of every block, as the fixture names them."""
     model = build_model(
-        model_settings({"model": imported.model_config}),
+        imported.model,
         num_classes=imported.num_classes,
         image_size=imported.image_size,
     )

@@ -1,7 +1,6 @@
 """From a full-resolution network to WAE: what is taken, what is adopted, and the slimmed branch."""
 
 import dataclasses
-import json
 
 import jax
 import numpy as np
@@ -11,7 +10,7 @@ import seeded
 from test_pytorch import FIXTURE
 
 from configs import resnet50
-from wae_jax.config import model_settings
+from wae_jax.config import InputSettings, settings_from_config
 from wae_jax.errors import UserError
 from wae_jax.models.backbones import VGG, ResNet
 from wae_jax.models.classifier import build_model, variable_shapes
@@ -24,11 +23,9 @@ from wae_jax.training.loop import train
 SIZE = 32
 
 
-def build(model_config, seed=0, classes=10, size=SIZE):
+def build(settings, seed=0, classes=10, size=SIZE):
     """(model, random variables)."""
-    model = build_model(
-        model_settings({"model": model_config}), num_classes=classes, image_size=size
-    )
+    model = build_model(settings, num_classes=classes, image_size=size)
     rng = np.random.default_rng(seed)
 
     def draw(path, x):
@@ -38,15 +35,15 @@ def build(model_config, seed=0, classes=10, size=SIZE):
     return model, jax.tree.map_with_path(draw, variable_shapes(model, size))
 
 
-def model_config(tiny_config, **changes):
+def model_of(tiny_config, **changes):
     config = tiny_config({f"model.{key}": value for key, value in changes.items()})
-    return json.loads(json.dumps(config.model.to_dict()))
+    return settings_from_config(config).model
 
 
 def imported_from(config, **fields):
     model, variables = build(config, seed=1, classes=fields.get("num_classes", 10))
     fields = {"origin": "test network", "num_classes": 10, "image_size": SIZE} | fields
-    return model, Imported(model_config=config, variables=variables, **fields)
+    return model, Imported(model=config, variables=variables, **fields)
 
 
 FULL = {"frontend.name": "identity"}
@@ -58,12 +55,10 @@ CAFFE = FULL | {
 
 
 def test_input_scale_goes_into_the_first_conv(tiny_config):
-    model, imported = imported_from(model_config(tiny_config, **CAFFE))
+    model, imported = imported_from(model_of(tiny_config, **CAFFE))
     scaled = with_unit_variance(imported)
-    assert scaled.model_config["input"]["std"] == [57.375, 57.12, 58.395]
-    other = build_model(
-        model_settings({"model": scaled.model_config}), num_classes=10, image_size=SIZE
-    )
+    assert scaled.model.input.std == (57.375, 57.12, 58.395)
+    other = build_model(scaled.model, num_classes=10, image_size=SIZE)
     images = seeded.images(2, SIZE)
     expected = np.asarray(model.apply(imported.variables, images).scores)
     found = np.asarray(other.apply(scaled.variables, images).scores)
@@ -72,30 +67,26 @@ def test_input_scale_goes_into_the_first_conv(tiny_config):
 
 
 def test_the_input_convention_is_taken_over_and_told(tiny_config):
-    _, imported = imported_from(model_config(tiny_config, **CAFFE))
-    config = model_config(tiny_config, **{"backbone.pool_rounding": "down"})
+    _, imported = imported_from(model_of(tiny_config, **CAFFE))
+    config = model_of(tiny_config, **{"backbone.pool_rounding": "down"})
     adopted, lines = adopt(config, imported)
-    assert adopted["input"] == {
-        "channel_order": "BGR",
-        "mean": [104.0, 117.0, 124.0],
-        "std": [1.0, 1.0, 1.0],
-    }
-    assert adopted["frontend"] == config["frontend"]
-    assert adopted["backbone"]["pool_rounding"] == "down"
+    assert adopted.input == InputSettings("BGR", (104.0, 117.0, 124.0), (1.0, 1.0, 1.0))
+    assert adopted.frontend == config.frontend
+    assert adopted.backbone.pool_rounding == "down"
     assert len(lines) == 3
     assert "config.model.input.channel_order is 'BGR' (not 'RGB')" in lines[0]
     assert adopt(adopted, imported)[1] == []
 
 
 def test_another_backbone_is_a_mistake(tiny_config):
-    _, imported = imported_from(model_config(tiny_config, **FULL))
+    _, imported = imported_from(model_of(tiny_config, **FULL))
     with pytest.raises(UserError, match=r"plan '8 M 8 M', not '8 M 16 M'"):
-        adopt(model_config(tiny_config, **{"backbone.plan": "8 M 16 M"}), imported)
+        adopt(model_of(tiny_config, **{"backbone.plan": "8 M 16 M"}), imported)
 
 
 def test_backbone_and_fitting_head_are_taken(tiny_config):
-    _, imported = imported_from(model_config(tiny_config, **FULL))
-    model, variables = build(model_config(tiny_config))
+    _, imported = imported_from(model_of(tiny_config, **FULL))
+    model, variables = build(model_of(tiny_config))
     started, lines = start_from(imported, variables, model, light="fresh")
     jax.tree.map(
         np.testing.assert_array_equal,
@@ -139,8 +130,8 @@ FC = {
 def test_a_head_is_taken_up_to_the_first_layer_that_does_not_fit(
     changes, classes, taken, tiny_config
 ):
-    _, imported = imported_from(model_config(tiny_config, **FULL | FC))
-    model, variables = build(model_config(tiny_config, **FC | changes), classes=classes)
+    _, imported = imported_from(model_of(tiny_config, **FULL | FC))
+    model, variables = build(model_of(tiny_config, **FC | changes), classes=classes)
     started, lines = start_from(imported, variables, model, light="fresh")
     theirs = imported.variables["params"]["head_low"]
     fresh = next((line for line in lines if line.startswith("freshly initialised")), "")
@@ -222,9 +213,9 @@ def test_slimming_keeps_the_norm_of_each_filter():
 
 
 def test_a_light_branch_of_another_kind_cannot_be_slimmed(tiny_config):
-    _, imported = imported_from(model_config(tiny_config, **FULL))
+    _, imported = imported_from(model_of(tiny_config, **FULL))
     for changes in ({"light.name": "resnet18"}, FULL):
-        model, variables = build(model_config(tiny_config, **changes))
+        model, variables = build(model_of(tiny_config, **changes))
         with pytest.raises(UserError, match=r"config\.init\.light"):
             start_from(imported, variables, model, light="slim")
 
@@ -243,16 +234,13 @@ def test_resnet50_with_wae_starts_with_the_pretrained_features(base_model, tmp_p
     )
     config = resnet50.get_config("wae")
     config.init.update(pretrained=str(file), source="torchvision", light="slim")
-    config = json.loads(json.dumps(config.to_dict()))
-    config, imported = checkpoint.adopt_pretrained(config)
+    settings, imported = checkpoint.adopt_pretrained(settings_from_config(config))
     assert imported.report == ()  # the config has torchvision's convention already
-    model = build_model(model_settings(config), num_classes=50, image_size=224)
+    model = build_model(settings.model, num_classes=50, image_size=224)
     variables = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), variable_shapes(model, 224))
     started, lines = start_from(imported, variables, model, light="slim")
     assert lines[-1] == "freshly initialised: frontend, head_fused"
-    original = build_model(
-        model_settings({"model": imported.model_config}), num_classes=50, image_size=224
-    )
+    original = build_model(imported.model, num_classes=50, image_size=224)
     half = np.random.default_rng(0).normal(size=(1, 112, 112, 3)).astype(np.float32)
 
     def features(model, variables):
@@ -327,11 +315,11 @@ def test_mistakes_end_before_the_workdir_is_made(changes, word, tiny_config, tmp
     assert not (tmp_path / "run").exists()
 
 
-def test_pretrained_weights_need_one_branch(tiny_config, cifar10, tmp_path, base_config):
-    config = model_config(tiny_config)
+def test_pretrained_weights_need_one_branch(tiny_config, cifar10, tmp_path, base_settings):
+    config = model_of(tiny_config)
     _, imported = imported_from(config)
     checkpoint.write_checkpoint(
-        dataclasses.replace(imported, image_size=SIZE), base_config, str(tmp_path / "wae")
+        dataclasses.replace(imported, image_size=SIZE), base_settings, str(tmp_path / "wae")
     )
     with pytest.raises(UserError, match="two"):
         train(tiny_config({"init.pretrained": str(tmp_path / "wae")}), str(tmp_path / "run"))

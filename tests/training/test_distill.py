@@ -292,7 +292,7 @@ def test_a_stopped_run_does_not_go_on_with_another_teacher(student_dir, tiny_con
 def test_a_teacher_of_the_students_own_kind_teaches_nothing_new(student_dir, tiny_config):
     """The same weights, frozen at rate 0: in evaluation mode both score alike."""
     config = student_config(tiny_config, student_dir)
-    settings = settings_from_config(json.loads(json.dumps(config.to_dict())))
+    settings = settings_from_config(config)
     source = wae_jax.data.open_source("cifar10", "test[:8]")
     teacher = load_teacher(settings, source.info)
     model, variables = wae_jax.load(str(student_dir))
@@ -311,7 +311,7 @@ def test_a_teacher_of_the_students_own_kind_teaches_nothing_new(student_dir, tin
 
 
 def test_it_is_off_unless_asked_for(tiny_config):
-    settings = settings_from_config(tiny_config().to_dict())
+    settings = settings_from_config(tiny_config())
     assert load_teacher(settings, None) is None
 
 

@@ -354,7 +354,7 @@ def test_restore_from_another_network_names_what_differs(runs, tmp_path):
 
 def test_the_config_of_a_run_is_kept_in_its_checkpoint(runs):
     meta = store.read_meta(newest(runs["undisturbed"]))
-    assert settings_from_config(meta["config"]).stages[0].steps == 9
+    assert settings_from_config(meta["config"]).running_stages[0][1].steps == 9
     assert meta["stage"] == "joint"
     assert meta["num_classes"] == 10
     assert meta["class_names"][3] == "cat"

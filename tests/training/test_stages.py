@@ -119,7 +119,7 @@ def test_every_parameter_gets_a_gradient_in_the_joint_stage(name, tiny_config, f
             "model.backbone.width": 1.0 if name == "vgg" else width,
         }
     )
-    settings = settings_from_config(config.to_dict())
+    settings = settings_from_config(config)
     size = settings.data.image_size
     model = build_model(settings.model, num_classes=10, image_size=size)
     rng = np.random.default_rng(0)
@@ -135,7 +135,8 @@ def test_every_parameter_gets_a_gradient_in_the_joint_stage(name, tiny_config, f
             mutable=["batch_stats"],
             rngs={"dropout": jax.random.key(0)},
         )
-        return stage_loss(outputs, {"label": np.arange(4)}, settings.stages[-1], settings.losses)[0]
+        stage = settings.running_stages[-1][1]
+        return stage_loss(outputs, {"label": np.arange(4)}, stage, settings.losses)[0]
 
     gradients = flat(jax.jit(jax.grad(loss))(variables["params"]))
     assert not [n for n, g in gradients.items() if not np.isfinite(g).all()]
@@ -146,7 +147,7 @@ def planned(tiny_config, examples=1600, **changes):
     """The joint stage with changes to its settings: 100 steps per epoch of 16 images."""
     config = tiny_config({f"stages.joint.{k}": v for k, v in changes.items()})
     config.run_stages = ("joint",)
-    return plan_stages(settings_from_config(config.to_dict()).stages, examples)[0]
+    return plan_stages(settings_from_config(config).running_stages, examples)[0]
 
 
 def rates(stage):
@@ -210,7 +211,7 @@ def test_stages_follow_each_other_without_a_gap(tiny_config):
             "stages.joint.steps": 7,
         }
     )
-    plan = plan_stages(settings_from_config(config.to_dict()).stages, 1600)
+    plan = plan_stages(settings_from_config(config).running_stages, 1600)
     assert [(s.name, s.first_step, s.last_step) for s in plan] == [
         ("autoencoder", 0, 50),
         ("classifier", 50, 151),
@@ -361,7 +362,7 @@ def loss_of(tiny_config, trainers, outputs):
 
     def loss_of(**changes):
         config = tiny_config({f"losses.{name}": value for name, value in changes.items()})
-        return stage_loss(outputs, batch, stage, settings_from_config(config.to_dict()).losses)
+        return stage_loss(outputs, batch, stage, settings_from_config(config).losses)
 
     return loss_of
 
@@ -411,7 +412,7 @@ def test_mixed_labels_reach_every_classification_loss(trainers, outputs, tiny_co
     """Weights of 0 are the other label's loss; top-1 stays with the label."""
     batch, stage = trainers["joint"].batch(0), trainers["joint"].stage.settings
     config = tiny_config({"losses.auxiliary_low": 0.5, "losses.auxiliary_fused": 2.0})
-    settings = settings_from_config(config.to_dict()).losses
+    settings = settings_from_config(config).losses
     others = (batch["label"] + 3) % 10
     mixed = batch | {"other_label": others, "label_weight": np.zeros(len(others), np.float32)}
     loss, parts = stage_loss(outputs, mixed, stage, settings)

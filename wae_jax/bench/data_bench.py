@@ -254,7 +254,7 @@ def main() -> None:
     for path in filter(None, (_JSON.value, _CSV.value)):
         if not Path(path).absolute().parent.is_dir():
             raise UserError(f"cannot write {path}: no such folder")
-    settings = settings_from_config(json.loads(json.dumps(_CONFIG.value.to_dict())))
+    settings = settings_from_config(_CONFIG.value)
     try:
         workers = tuple(int(n) for n in _WORKERS.value) or (0, usable_cores())
     except ValueError as error:
@@ -262,7 +262,7 @@ def main() -> None:
     record = environment(jax.devices("cpu")[0])
     rows, parts = run_data_bench(
         settings.data,
-        settings.stages[-1].batch_size,
+        settings.running_stages[-1][1].batch_size,
         seconds=_SECONDS.value,
         workers=workers,
         peer=_PEER.value,

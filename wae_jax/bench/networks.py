@@ -1,7 +1,6 @@
 """The networks that a benchmark compares, in their inference form."""
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -12,12 +11,14 @@ import tensorflow_datasets as tfds
 from wae_jax import data
 from wae_jax.checkpoints import store
 from wae_jax.checkpoints.load import load_step
-from wae_jax.config import DataSettings, Settings, choose, settings_from_config
+from wae_jax.config import DataSettings, Settings, settings_from_config
 from wae_jax.errors import UserError
 from wae_jax.evaluation.evaluator import evaluate_inference_form
 from wae_jax.inference.fold import for_inference, lay_out
 from wae_jax.models.classifier import DTYPES, Classifier, build_model, init_variables
 from wae_jax.runtime.devices import Parallel
+from wae_jax.schema.fields import choose
+from wae_jax.schema.trees import changed, differences
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,27 +63,26 @@ class Network:
 
 def build_network(
     method: str,
-    config: Mapping[str, Any],
+    settings: Settings,
     dtype: str,
     *,
     num_classes: int = 0,
     checkpoint: str = "",
 ) -> Network:
-    """The network that ``config`` (a plain nested dict) describes.
+    """The network that ``settings`` describe.
 
-    dtype: of the computation, in place of the config's.
-    num_classes: 0 for that of the config's data set.
+    dtype: of the computation, in place of the settings' own.
+    num_classes: 0 for that of their data set.
     checkpoint: a workdir or checkpoint step whose weights, and accuracy on the evaluation split of
-        the config's data set, are taken; else the weights are random.
+        their data set, are taken; else the weights are random.
 
     Raises:
         UserError: an unknown option, data set or dtype, or a checkpoint of another network.
     """
     choose("model.dtype", dtype, DTYPES)
-    settings = settings_from_config(config)
-    settings = dataclasses.replace(settings, model=dataclasses.replace(settings.model, dtype=dtype))
+    settings = changed(settings, {"model.dtype": dtype})
     if checkpoint:
-        variables, num_classes = _restore(method, config, checkpoint)
+        variables, num_classes = _restore(method, settings, checkpoint)
     else:
         variables, num_classes = None, num_classes or class_count(settings.data)
     size = settings.data.image_size
@@ -142,33 +142,21 @@ def random_variables(model: Classifier, image_size: int, seed: int):
     return jax.tree.map_with_path(vary, variables)
 
 
-def _restore(method: str, config: Mapping[str, Any], checkpoint: str):
+def _restore(method: str, settings: Settings, checkpoint: str):
     """(variables, number of classes) of a checkpoint of the same network."""
     _, variables, meta = load_step(store.find(checkpoint))
-    own, held = (
-        _leaves({"model": c["model"], "image_size": c["data"]["image_size"]})
-        for c in (config, meta["config"])
-    )
-    wrong = sorted(
-        key
-        for key in own.keys() | held.keys()
-        if key != "model.dtype" and own.get(key) != held.get(key)
-    )
+    held = settings_from_config(meta["config"])
+    held = changed(held, {"model.dtype": settings.model.dtype})
+    wrong = differences(held.model, settings.model)
+    if held.data.image_size != settings.data.image_size:
+        wrong["data.image_size"] = held.data.image_size, settings.data.image_size
     if wrong:
+        key, (theirs, ours) = next(iter(wrong.items()))
         raise UserError(
             f"{checkpoint} is no checkpoint of {method} in this config: {len(wrong)} key(s) "
-            f"differ, the first is {wrong[0]} ({held.get(wrong[0])!r} there, "
-            f"{own.get(wrong[0])!r} here)"
+            f"differ, the first is {key} ({theirs!r} there, {ours!r} here)"
         )
     return variables, meta["num_classes"]
-
-
-def _leaves(tree) -> dict[str, Any]:
-    """{"model.input.mean.0": 123.7, ...}."""
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="."): leaf
-        for path, leaf in jax.tree.leaves_with_path(tree)
-    }
 
 
 def _evaluate(model: Classifier, variables, settings: Settings) -> dict[str, Any]:

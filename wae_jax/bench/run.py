@@ -14,8 +14,10 @@ from wae_jax.bench.networks import Network, build_network
 from wae_jax.bench.timing import time_in_passes
 from wae_jax.bench.torch_peer import PeerRow
 from wae_jax.bench.training import train_job
+from wae_jax.config import Settings
 from wae_jax.errors import UserError
 from wae_jax.runtime.console import say
+from wae_jax.schema.trees import plain
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,24 +54,26 @@ class Results:
     warnings: list[str]
 
 
-def run_benchmark(configs: Mapping[str, Mapping[str, Any]], options: Options) -> Results:
-    """Measures the methods of ``configs`` (method -> plain nested config) against each other.
+def run_benchmark(settings: Mapping[str, Settings], options: Options) -> Results:
+    """Measures methods against each other.
+
+    settings: by method.
 
     Raises:
         UserError: an option, config or checkpoint that cannot be used, or no such device.
     """
-    _check(configs, options)
+    _check(settings, options)
     device = pick_device(options.device)
     with jax.default_device(device):
         record = environment(device)
-        jobs = _make_jobs(_make_networks(configs, options), options, device)
+        jobs = _make_jobs(_make_networks(settings, options), options, device)
         pairs = torch_peer.prepare(jobs, device) if options.peer else []
         rows = _time(jobs, options.seconds, device)
         parts, shortfalls = _explain(jobs, rows, options, device)
         peer = torch_peer.compare(pairs, seconds=options.seconds)
     return Results(
         record,
-        {method: config["model"] for method, config in configs.items()},
+        {method: plain(each.model, list) for method, each in settings.items()},
         rows,
         parts,
         peer,
@@ -77,11 +81,11 @@ def run_benchmark(configs: Mapping[str, Mapping[str, Any]], options: Options) ->
     )
 
 
-def _check(configs: Mapping[str, Any], options: Options) -> None:
-    unknown = options.checkpoints.keys() - configs.keys()
+def _check(settings: Mapping[str, Settings], options: Options) -> None:
+    unknown = options.checkpoints.keys() - settings.keys()
     if unknown:
         raise UserError(f"--checkpoints names {', '.join(sorted(unknown))}, which --methods lacks")
-    if not configs or not options.batch_sizes or not options.dtypes:
+    if not settings or not options.batch_sizes or not options.dtypes:
         raise UserError("name at least one method, batch size and dtype")
     if min(options.batch_sizes) < 1 or not options.seconds > 0 or options.num_classes < 0:
         raise UserError("batch sizes, seconds and the number of classes must be above 0")
@@ -91,15 +95,15 @@ def _check(configs: Mapping[str, Any], options: Options) -> None:
         torch_peer.import_torch()
 
 
-def _make_networks(configs: Mapping[str, Mapping[str, Any]], options: Options) -> list[Network]:
+def _make_networks(settings: Mapping[str, Settings], options: Options) -> list[Network]:
     networks = []
     for dtype in options.dtypes:
-        for method, config in configs.items():
+        for method, each in settings.items():
             say(f"building {method} in {dtype}", transient=True)
             networks.append(
                 build_network(
                     method,
-                    config,
+                    each,
                     dtype,
                     num_classes=options.num_classes,
                     checkpoint=options.checkpoints.get(method, ""),

@@ -147,11 +147,11 @@ def _training(
 
 def _torch_trainer(network: Network, batch_size: int) -> Callable:
     """Function that makes one step and returns its loss: cross-entropy and SGD with momentum."""
-    torch, stage = import_torch(), network.settings.stages[-1]
+    torch, (name, stage) = import_torch(), network.settings.running_stages[-1]
     if stage.optimizer != "sgd":
         raise UserError(
             "--peer compares training steps of sgd; set "
-            f"config.stages.{stage.name}.optimizer, or leave --train_step out"
+            f"config.stages.{name}.optimizer, or leave --train_step out"
         )
     twin = TorchTwin(network.trained_model, network.trained_variables, trained=True)
     decays = [leaf.ndim > 1 or stage.decay_biases for leaf in twin.leaves()]

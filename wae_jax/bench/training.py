@@ -32,13 +32,14 @@ def example_batch(network: Network, batch_size: int) -> dict[str, np.ndarray]:
 
 def make_step(network: Network, *, learning_rate: float = STILL) -> tuple[Callable, TrainState]:
     """``(step, state)`` of the config's last stage, with a constant learning rate."""
+    name, settings = network.settings.running_stages[-1]
     settings = dataclasses.replace(
-        network.settings.stages[-1],
+        settings,
         learning_rate=learning_rate,
         schedule="constant",
         warmup_epochs=0.0,
     )
-    stage = Stage(settings, index=0, first_step=0, last_step=1, steps_per_epoch=1.0)
+    stage = Stage(name, settings, index=0, first_step=0, last_step=1, steps_per_epoch=1.0)
     variables = jax.tree.map(jnp.array, network.trained_variables)
     labels = trainable_labels(variables["params"], settings.trains)
     optimizer = make_optimizer(stage, labels)
@@ -71,7 +72,7 @@ class Trainer:
 
 def train_job(network: Network, device: jax.Device) -> Job:
     """A training step with the stage's own batch size; its MACs are those of the step."""
-    size = network.settings.stages[-1].batch_size
+    size = network.settings.running_stages[-1][1].batch_size
     step, state = make_step(network)
     state, batch = jax.device_put((state, example_batch(network, size)), device)
     program = compile_ahead(step, state, batch, donate_argnums=0)

@@ -1,7 +1,7 @@
 """From a checkpoint to the model that it holds."""
 
 from wae_jax.checkpoints import store
-from wae_jax.config import model_settings
+from wae_jax.config import settings_from_config
 from wae_jax.models.classifier import build_model, variable_shapes
 
 
@@ -21,9 +21,8 @@ def load(path: str):
 def load_step(folder):
     """``(model, variables, meta)`` of a verified step directory."""
     meta = store.read_meta(folder)
-    image_size = meta["config"]["data"]["image_size"]
-    model = build_model(
-        model_settings(meta["config"]), num_classes=meta["num_classes"], image_size=image_size
-    )
+    settings = settings_from_config(meta["config"])
+    image_size = settings.data.image_size
+    model = build_model(settings.model, num_classes=meta["num_classes"], image_size=image_size)
     shapes = variable_shapes(model, image_size)
     return model, store.restore_evaluated(folder, shapes), meta

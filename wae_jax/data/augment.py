@@ -218,15 +218,6 @@ def train_transform(settings: DataSettings) -> transforms.Transform:
         settings.augmentation, settings.image_size, train=True, pad=settings.crop_padding
     )
     jitter, rand = settings.colour_jitter, settings.rand_augment
-    for name, limit in (
-        ("brightness", math.inf),
-        ("contrast", math.inf),
-        ("saturation", math.inf),
-        ("hue", 0.5),
-    ):
-        _check_range(f"colour_jitter.{name}", getattr(jitter, name), limit)
-    _check_range("rand_augment.ops", rand.ops, math.inf)
-    _check_range("rand_augment.magnitude", rand.magnitude, _MAX_MAGNITUDE)
     ops: list[ImageOp] = []
     if any(dataclasses.astuple(jitter)):
         ops.append(ColourJitter(jitter))
@@ -236,19 +227,7 @@ def train_transform(settings: DataSettings) -> transforms.Transform:
 
 
 def make_mix(settings: DataSettings) -> Mix | None:
-    """The mixing that the config asks for, if any.
-
-    Raises:
-      UserError: an option out of its range.
-    """
-    for name in ("mixup", "cutmix"):
-        _check_range(name, getattr(settings, name), math.inf)
+    """The mixing that the config asks for, if any."""
     if settings.mixup or settings.cutmix:
         return Mix(settings.mixup, settings.cutmix)
     return None
-
-
-def _check_range(key: str, value: float, limit: float) -> None:
-    if not (0 <= value <= limit and math.isfinite(value)):
-        most = f" and at most {limit:g}" if math.isfinite(limit) else ""
-        raise UserError(f"config.data.{key} is {value}; it must be at least 0{most}")

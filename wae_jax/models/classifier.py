@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from wae_jax.config import HeadSettings, ModelSettings, choose
+from wae_jax.config import HeadSettings, ModelSettings
 from wae_jax.errors import UserError
 from wae_jax.models.backbones import build_backbone, build_light
 from wae_jax.models.frontends import SINGLE, SubImages, build_frontend
@@ -95,8 +95,7 @@ def _head(settings: HeadSettings, hidden: tuple[int, ...], num_classes: int, dty
         "dtype": dtype,
         "axis_name": axis_name,
     }
-    kind = choose("model.head.kind", settings.kind, ("fc", "pool"))
-    return FCHead(hidden=hidden, **shared) if kind == "fc" else PoolHead(**shared)
+    return FCHead(hidden=hidden, **shared) if settings.kind == "fc" else PoolHead(**shared)
 
 
 def build_model(
@@ -109,10 +108,7 @@ def build_model(
     Raises:
         UserError: an unknown name or option, or an image size that the network cannot take.
     """
-    if image_size < 1:
-        raise UserError(f"config.data.image_size is {image_size}; it must be a positive number")
-    dtype = choose("model.dtype", settings.dtype, DTYPES)
-    choose("model.input.channel_order", settings.input.channel_order, ("RGB", "BGR"))
+    dtype = DTYPES[settings.dtype]
     shared = {"dtype": dtype, "axis_name": axis_name}
     head = settings.head
     frontend = build_frontend(settings.frontend, **shared)

@@ -1,10 +1,9 @@
 """Weights of other libraries: files in their formats -> networks of this package."""
 
 import functools
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from wae_jax.config import ModelSettings
 from wae_jax.errors import UserError
 from wae_jax.pretrained import caffe, keras, pytorch
 from wae_jax.pretrained.network import Imported
@@ -20,10 +19,10 @@ SOURCES = {
 }
 
 
-def import_network(source: str, model: str, file: str, base: Mapping[str, Any]) -> Imported:
+def import_network(source: str, model: str, file: str, base: ModelSettings) -> Imported:
     """The network ``model`` of ``source`` with the weights in ``file``.
 
-    base: a whole ``config.model`` as a plain dict, for the keys that do not matter.
+    base: for the keys that do not matter.
 
     Raises:
         UserError: no such source, model or file, or the file is not of this network.

@@ -4,12 +4,12 @@ Sources of layer names and input conventions: the layer lists published with eac
 BGR in 0..255, their pools round up and their batch norms have Caffe's epsilon of 1e-5.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from wae_jax.config import ModelSettings
 from wae_jax.errors import UserError
 from wae_jax.models.backbones import BLOCKS, PLANS
 from wae_jax.pretrained.caffemodel import read_caffemodel
@@ -20,7 +20,8 @@ from wae_jax.pretrained.mapping import (
     kernel_from_out_in,
     mean_less_bias,
 )
-from wae_jax.pretrained.network import SINGLE_BRANCH, Imported, assemble, with_changes
+from wae_jax.pretrained.network import SINGLE_BRANCH, Imported, assemble
+from wae_jax.schema.trees import changed
 
 IMAGE_SIZE = 224
 COMMON = {
@@ -212,7 +213,7 @@ MODELS = {
 }
 
 
-def import_network(file: Path, model: str, base: Mapping[str, Any]) -> Imported:
+def import_network(file: Path, model: str, base: ModelSettings) -> Imported:
     """The network ``model`` (one of :data:`MODELS`) from a ``.caffemodel``.
 
     base: a ``config.model`` for the keys that do not matter.
@@ -232,7 +233,7 @@ def import_network(file: Path, model: str, base: Mapping[str, Any]) -> Imported:
         entries(),
         file=file,
         origin=f"caffe {model}",
-        model_config=with_changes(base, changes),
+        model=changed(base, changes),
         num_classes=num_classes,
         image_size=IMAGE_SIZE,
         fresh=fresh,

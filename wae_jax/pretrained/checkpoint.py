@@ -4,9 +4,8 @@ import dataclasses
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +13,7 @@ import jax.numpy as jnp
 from wae_jax.checkpoints import store
 from wae_jax.checkpoints.load import load_step
 from wae_jax.checkpoints.state import new_state
-from wae_jax.config import init_settings, settings_from_config
+from wae_jax.config import Settings, as_dict, settings_from_config
 from wae_jax.errors import UserError
 from wae_jax.models.frontends import SINGLE
 from wae_jax.pretrained import Imported, import_network
@@ -58,26 +57,24 @@ def read_labels(file: str) -> tuple[str, ...]:
         raise UserError(f"{file} has no class names: {type(error).__name__}: {error}") from error
 
 
-def write_checkpoint(imported: Imported, config: Mapping[str, Any], out: str) -> Path:
+def write_checkpoint(imported: Imported, settings: Settings, out: str) -> Path:
     """Writes an imported network as a checkpoint like those of training; returns its folder.
 
-    config: a whole config as a plain dict; its ``model`` and ``data.image_size`` become the
-        network's own.
+    settings: of a run; their model and image size become the network's own.
     out: a folder that does not exist yet, or is empty; it appears whole or not at all.
 
     Raises:
         UserError: there is something at ``out``, or it cannot be written.
     """
     path = check_out(out)
-    config = {
-        **config,
-        "model": imported.model_config,
-        "data": {**config["data"], "image_size": imported.image_size},
-    }
-    settings_from_config(config)
+    settings = dataclasses.replace(
+        settings,
+        model=imported.model,
+        data=dataclasses.replace(settings.data, image_size=imported.image_size),
+    )
     variables = jax.tree.map(jnp.asarray, imported.variables)
     meta = {
-        "config": config,
+        "config": as_dict(settings),
         "stage": STAGE,
         "data": None,
         "train_seconds": 0.0,
@@ -98,40 +95,40 @@ def write_checkpoint(imported: Imported, config: Mapping[str, Any], out: str) ->
     return path
 
 
-def adopt_pretrained(config: dict[str, Any]) -> tuple[dict[str, Any], Imported | None]:
-    """Opens what ``config["init"]`` names; the config with that network's input convention.
+def adopt_pretrained(settings: Settings) -> tuple[Settings, Imported | None]:
+    """Opens what ``config.init`` names; the settings with that network's input convention.
 
-    Without ``init.pretrained`` the config comes back as it is, and None.
+    Without ``init.pretrained`` the settings come back as they are, and None.
 
     Raises:
         UserError: no such file or checkpoint, or one of another network than the config's.
     """
-    init = init_settings(config)
+    init = settings.init
     if not init.pretrained:
-        return config, None
-    if config["restore"]:
+        return settings, None
+    if settings.restore:
         raise UserError("config.restore and config.init.pretrained exclude each other")
     if init.source:
-        backbone = config["model"]["backbone"]
-        batch_norm = backbone["batch_norm"] and backbone["name"].startswith("vgg")
+        backbone = settings.model.backbone
+        batch_norm = backbone.batch_norm and backbone.name.startswith("vgg")
         imported = import_network(
-            init.source, backbone["name"] + "_bn" * batch_norm, init.pretrained, config["model"]
+            init.source, backbone.name + "_bn" * batch_norm, init.pretrained, settings.model
         )
     elif Path(init.pretrained).is_file():
         raise UserError(f"{init.pretrained} is a file: say whose with config.init.source")
     else:
         imported = _from_checkpoint(init.pretrained)
     imported = with_unit_variance(imported)
-    model, lines = adopt(config["model"], imported)
+    model, lines = adopt(settings.model, imported)
     imported = dataclasses.replace(imported, report=(*imported.report, *lines))
-    return {**config, "model": model}, imported
+    return dataclasses.replace(settings, model=model), imported
 
 
 def _from_checkpoint(path: str) -> Imported:
     folder = store.find(path)
     _, variables, meta = load_step(folder)
-    config = meta["config"]
-    if config["model"]["frontend"]["name"] not in SINGLE:
+    settings = settings_from_config(meta["config"])
+    if settings.model.frontend.name not in SINGLE:
         raise UserError(
             f"config.init.pretrained needs a network with one branch, and {path} has "
             "two; to start from all its weights use config.restore"
@@ -139,10 +136,10 @@ def _from_checkpoint(path: str) -> Imported:
     origin = {"origin": "network", **meta}["origin"]  # only imported ones have their own
     return Imported(
         origin=f"{origin} in {path}",
-        model_config=config["model"],
+        model=settings.model,
         variables=jax.device_get(variables),
         num_classes=meta["num_classes"],
-        image_size=config["data"]["image_size"],
+        image_size=settings.data.image_size,
         class_names=tuple(meta["class_names"]),
     )
 

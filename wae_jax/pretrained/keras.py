@@ -1,17 +1,17 @@
 """VGG and ResNet weights of Keras Applications."""
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from wae_jax.config import ModelSettings
 from wae_jax.errors import UserError
 from wae_jax.models.backbones import BLOCKS, PLANS
 from wae_jax.pretrained.files import KerasFile, read_keras
 from wae_jax.pretrained.mapping import Entry, mean_less_bias
-from wae_jax.pretrained.network import SINGLE_BRANCH, Imported, assemble, with_changes
+from wae_jax.pretrained.network import SINGLE_BRANCH, Imported, assemble
+from wae_jax.schema.trees import changed
 
 MODELS = ("vgg16", "vgg19", "resnet50", "resnet101", "resnet152")
 IMAGE_SIZE = 224
@@ -93,7 +93,7 @@ def _norm_epsilon(file: Path, content: KerasFile, *, default: float) -> float:
     return float(found.pop()) if found else default
 
 
-def import_network(file: Path, model: str, base: Mapping[str, Any]) -> Imported:
+def import_network(file: Path, model: str, base: ModelSettings) -> Imported:
     """The network ``model`` (one of :data:`MODELS`) from a layers model or .h5 file.
 
     base: a ``config.model`` for the keys that do not matter.
@@ -135,7 +135,7 @@ def import_network(file: Path, model: str, base: Mapping[str, Any]) -> Imported:
         entries,
         file=file,
         origin=f"keras {model}",
-        model_config=with_changes(base, changes),
+        model=changed(base, changes),
         num_classes=num_classes,
         image_size=IMAGE_SIZE,
     )

@@ -1,6 +1,5 @@
 """A network with weights from elsewhere, and how an importer makes one."""
 
-import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from wae_jax.config import model_settings
+from wae_jax.config import ModelSettings
 from wae_jax.models.classifier import build_model, init_variables, variable_shapes
 from wae_jax.pretrained.mapping import Entry, apply, flatten, unflatten
 
@@ -20,14 +19,14 @@ class Imported:
     """A network of this package with weights from elsewhere.
 
     origin: in words, for messages: source, model and file.
-    model_config: its ``config.model`` as a plain dict, the input convention included.
+    model: its settings, the input convention included.
     variables: {"params": ..., "batch_stats": ...}, float32 numpy.
     class_names: one per class, or empty where the source has none.
     report: lines that say what did not come from the source.
     """
 
     origin: str
-    model_config: dict[str, Any]
+    model: ModelSettings
     variables: dict[str, Any]
     num_classes: int
     image_size: int
@@ -39,34 +38,20 @@ class Imported:
 SINGLE_BRANCH = {"dtype": "float32", "frontend.name": "identity", "backbone.width": 1.0}
 
 
-def with_changes(model_config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """``config.model`` with dotted keys changed, as {"backbone.name": "vgg16"}; JSON-able."""
-    changed = copy.deepcopy(dict(model_config))
-    for path, value in changes.items():
-        *parents, name = path.split(".")
-        node = changed
-        for parent in parents:
-            node = node[parent]
-        if name not in node:
-            raise KeyError(path)
-        node[name] = list(value) if isinstance(value, tuple) else value
-    return changed
-
-
 def assemble(
     arrays: Mapping[str, np.ndarray],
     entries: Sequence[Entry],
     *,
     file: Path,
     origin: str,
-    model_config: Mapping[str, Any],
+    model: ModelSettings,
     num_classes: int,
     image_size: int,
     class_names: Sequence[str] = (),
     ignored: str = "",
     fresh: Sequence[str] = (),
 ) -> Imported:
-    """Builds the network of ``model_config`` and fills it from ``arrays``, see :func:`apply`.
+    """Builds the network that ``model`` describes and fills it from ``arrays``, see :func:`apply`.
 
     fresh: paths (as "params/frontend/decoder_low") that the source does not have; they get initial
     values, and the report names them.
@@ -74,10 +59,8 @@ def assemble(
     Raises:
         UserError: the arrays are not those of this network.
     """
-    model = build_model(
-        model_settings({"model": model_config}), num_classes=num_classes, image_size=image_size
-    )
-    shapes = flatten(variable_shapes(model, image_size))
+    network = build_model(model, num_classes=num_classes, image_size=image_size)
+    shapes = flatten(variable_shapes(network, image_size))
     new = {path for path in shapes if path.startswith(tuple(f"{part}/" for part in fresh))}
     variables = apply(
         arrays,
@@ -91,14 +74,14 @@ def assemble(
 
         @jax.jit  # nothing but the new parts is compiled and computed
         def initial(x):
-            every = flatten(init_variables(model, x, seed=0))
+            every = flatten(init_variables(network, x, seed=0))
             return {path: every[path] for path in sorted(new)}
 
         variables = unflatten(flatten(variables) | jax.device_get(initial(images)))
     report = tuple(f"freshly initialised: {part}" for part in fresh)
     return Imported(
         origin=f"{origin} of {file}",
-        model_config=dict(model_config),
+        model=model,
         num_classes=num_classes,
         variables={"params": variables["params"], "batch_stats": variables.get("batch_stats", {})},
         image_size=image_size,

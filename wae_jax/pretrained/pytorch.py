@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from wae_jax.config import ModelSettings
 from wae_jax.errors import UserError
 from wae_jax.models.backbones import BLOCKS, PLANS
 from wae_jax.pretrained.files import read_arrays
@@ -16,7 +16,8 @@ from wae_jax.pretrained.mapping import (
     kernel_from_out_in,
     mean_less_bias,
 )
-from wae_jax.pretrained.network import SINGLE_BRANCH, Imported, assemble, with_changes
+from wae_jax.pretrained.network import SINGLE_BRANCH, Imported, assemble
+from wae_jax.schema.trees import changed
 
 MODELS = (*PLANS, *(f"{name}_bn" for name in PLANS), *BLOCKS)
 IMAGE_SIZE = 224
@@ -122,7 +123,7 @@ def vgg_entries(name: str, *, batch_norm: bool, timm: bool) -> list[Entry]:
     ]
 
 
-def import_network(file: Path, model: str, base: Mapping[str, Any], *, source: str) -> Imported:
+def import_network(file: Path, model: str, base: ModelSettings, *, source: str) -> Imported:
     """The network ``model`` (one of :data:`MODELS`) from a .safetensors or .pth file.
 
     source: "torchvision" or "timm". base: a ``config.model`` for the keys that do not matter.
@@ -137,7 +138,7 @@ def from_arrays(
     arrays: Mapping[str, np.ndarray],
     file: Path,
     model: str,
-    base: Mapping[str, Any],
+    base: ModelSettings,
     *,
     source: str,
 ) -> Imported:
@@ -174,7 +175,7 @@ def from_arrays(
         entries,
         file=file,
         origin=f"{source} {model}",
-        model_config=with_changes(base, changes),
+        model=changed(base, changes),
         num_classes=num_classes,
         image_size=IMAGE_SIZE,
         ignored=IGNORED,

@@ -7,13 +7,14 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from wae_jax.config import choose
+from wae_jax.config import ModelSettings
 from wae_jax.errors import UserError
 from wae_jax.models.backbones import VGG, ResNet
 from wae_jax.models.classifier import Classifier
 from wae_jax.pretrained.mapping import flatten, unflatten
-from wae_jax.pretrained.network import Imported, with_changes
+from wae_jax.pretrained.network import Imported
 from wae_jax.pretrained.slim import slim
+from wae_jax.schema.trees import changed
 
 # What a pretrained trunk was trained with: a config that differs takes it over.
 ADOPTED = (
@@ -30,18 +31,18 @@ FREE = "pool_rounding"
 PHOTO_STD = (58.395, 57.12, 57.375)
 
 
-def adopt(model_config: Mapping[str, Any], imported: Imported) -> tuple[dict[str, Any], list[str]]:
+def adopt(model: ModelSettings, imported: Imported) -> tuple[ModelSettings, list[str]]:
     """``config.model`` with the input convention and the norms of ``imported``, and what changed.
 
     Raises:
         UserError: the config's backbone is another network than the imported one.
     """
-    ours, theirs = model_config["backbone"], imported.model_config["backbone"]
+    ours, theirs = (dataclasses.asdict(each.backbone) for each in (model, imported.model))
     taken = {key.removeprefix("backbone.") for key in ADOPTED}
     different = [
         f"{key} {theirs[key]!r}, not {ours[key]!r}"
         for key in sorted(theirs)
-        if key not in taken | {FREE} and theirs[key] != ours.get(key)
+        if key not in taken | {FREE} and theirs[key] != ours[key]
     ]
     if different:
         raise UserError(
@@ -51,12 +52,11 @@ def adopt(model_config: Mapping[str, Any], imported: Imported) -> tuple[dict[str
     changes, lines = {}, []
     for path in ADOPTED:
         part, key = path.split(".")
-        new, old = imported.model_config[part][key], model_config[part][key]
-        new, old = (tuple(x) if isinstance(x, list) else x for x in (new, old))
+        new, old = (getattr(getattr(each, part), key) for each in (imported.model, model))
         if new != old:
             changes[path] = new
             lines.append(f"config.model.{path} is {new!r} (not {old!r}), as the pretrained network")
-    return with_changes(model_config, changes), lines
+    return changed(model, changes), lines
 
 
 def with_unit_variance(imported: Imported) -> Imported:
@@ -65,19 +65,19 @@ def with_unit_variance(imported: Imported) -> Imported:
     Networks of Caffe and Keras read 0..255. The auto-encoder normalises its sub-images, and the
     weight of its loss is meant for such inputs. A user's own trunk is left as it is.
     """
-    inputs, trunk = imported.model_config["input"], imported.variables["params"]["backbone"]
+    inputs, trunk = imported.model.input, imported.variables["params"]["backbone"]
     first = next((name for name in ("stem_conv", "conv1_1") if name in trunk), None)
-    if first is None or min(inputs["std"]) > 10:
+    if first is None or min(inputs.std) > 10:
         return imported
-    std = PHOTO_STD if inputs["channel_order"] == "RGB" else PHOTO_STD[::-1]
-    scale = np.asarray(std, np.float32) / np.asarray(inputs["std"], np.float32)
+    std = PHOTO_STD if inputs.channel_order == "RGB" else PHOTO_STD[::-1]
+    scale = np.asarray(std, np.float32) / np.asarray(inputs.std, np.float32)
     variables = flatten(imported.variables)
     path = f"params/backbone/{first}/kernel"
     variables[path] = np.asarray(variables[path]) * scale[:, None]
     return dataclasses.replace(
         imported,
         variables={"batch_stats": {}, **unflatten(variables)},
-        model_config=with_changes(imported.model_config, {"input.std": std}),
+        model=changed(imported.model, {"input.std": std}),
     )
 
 
@@ -93,7 +93,6 @@ def start_from(
     Raises:
         UserError: the backbones differ, or the light branch is no narrower copy of the backbone.
     """
-    choose("init.light", light, ("fresh", "slim"))
     theirs, ours = flatten(imported.variables), flatten(variables)
     trunk, wanted = (
         {path: array for path, array in tree.items() if path.split("/")[1] == "backbone"}

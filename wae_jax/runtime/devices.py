@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from wae_jax.config import ParallelSettings, choose
+from wae_jax.config import ParallelSettings
 from wae_jax.errors import UserError
 
 AXIS = "data"
@@ -29,7 +29,7 @@ class Parallel:
     """Where steps run: puts state and batches on the devices and compiles steps for them."""
 
     def __init__(self, settings: ParallelSettings):
-        self.mode = choose("parallel.mode", settings.mode, ("jit", "pmap"))
+        self.mode = settings.mode
         devices = jax.devices()
         if settings.devices > len(devices):
             raise UserError(

@@ -1,12 +1,11 @@
 """The trained network that another one learns from (Hinton, Vinyals and Dean, 2015)."""
 
 import dataclasses
-import math
 from typing import Any
 
 from wae_jax.checkpoints import store
 from wae_jax.checkpoints.load import load_step
-from wae_jax.config import DistillSettings, Settings
+from wae_jax.config import Settings
 from wae_jax.data import SourceInfo
 from wae_jax.errors import UserError
 from wae_jax.inference.fold import for_inference
@@ -35,10 +34,9 @@ def load_teacher(settings: Settings, info: SourceInfo) -> Teacher | None:
             usable checkpoint, or one of other classes or for images of another size.
     """
     distill = settings.distill
-    _check_settings(distill)
     if not distill.teacher:
         return None
-    if not any(stage.classification for stage in settings.stages):
+    if not any(stage.classification for stage in dict(settings.running_stages).values()):
         raise UserError(
             "config.distill.teacher is set, but no stage of config.run_stages has a "
             "classification loss"
@@ -78,10 +76,3 @@ def check_same_teacher(kept: dict[str, str] | None, teacher: Teacher | None) -> 
             f"and the newest of config.distill.teacher is {teacher.path}, which is "
             "another one; give back the old one, or start in another --workdir"
         )
-
-
-def _check_settings(distill: DistillSettings) -> None:
-    if not (math.isfinite(distill.temperature) and distill.temperature > 0):
-        raise UserError(f"config.distill.temperature is {distill.temperature}; it must be above 0")
-    if not 0 <= distill.weight <= 1:
-        raise UserError(f"config.distill.weight is {distill.weight}; it must be between 0 and 1")

@@ -15,12 +15,13 @@ import numpy as np
 from wae_jax import data
 from wae_jax.checkpoints import store
 from wae_jax.checkpoints.state import TrainState, new_state
-from wae_jax.config import Settings, model_settings, settings_from_config
+from wae_jax.config import Settings, as_dict, settings_from_config
 from wae_jax.errors import UserError
 from wae_jax.evaluation.evaluator import Evaluator
 from wae_jax.evaluation.metrics import METRIC_NAMES
 from wae_jax.models.classifier import Classifier, build_model, init_variables, variable_shapes
-from wae_jax.pretrained import Imported, checkpoint
+from wae_jax.pretrained import Imported
+from wae_jax.pretrained.checkpoint import adopt_pretrained
 from wae_jax.pretrained.transfer import start_from
 from wae_jax.runtime.console import duration, say
 from wae_jax.runtime.devices import Parallel, start
@@ -68,17 +69,17 @@ class Run:
 def train(config, workdir: str) -> dict[str, Any]:
     """Trains as ``config`` says, all stages; continues a run that was stopped in ``workdir``.
 
-    config: a ConfigDict as ``configs/common.py`` makes it.
+    config: a ConfigDict as :func:`wae_jax.config.default_config` makes it.
     Returns the figures that ``train.py`` prints last: those of the final evaluation, ``stage``,
     ``step``, ``train_seconds`` and ``workdir``.
 
     Raises:
         UserError: anything in the config, the data or the workdir that the user can mend.
     """
-    config = json.loads(json.dumps(config.to_dict()))
-    start(settings_from_config(config).parallel)
-    config, pretrained = checkpoint.adopt_pretrained(config)
     settings = settings_from_config(config)
+    start(settings.parallel)
+    settings, pretrained = adopt_pretrained(settings)
+    config = as_dict(settings)
     folder = Path(workdir)
     check_workdir(folder, config)
     run, state = _prepare(config, settings, folder, pretrained)
@@ -155,13 +156,10 @@ def _prepare(
 ) -> tuple[Run, TrainState]:
     """Opens the data, builds the network, and starts or continues its state."""
     parallel = Parallel(settings.parallel)
-    for key in ("log_every", "checkpoint_every", "keep_checkpoints"):
-        if getattr(settings, key) < 1:
-            raise UserError(f"config.{key} must be at least 1")
     d = settings.data
     source = data.open_source(d.name, d.train_split, data_dir=d.data_dir, cache_dir=d.cache_dir)
     origin = store.find(settings.restore) if settings.restore else None
-    plan = plan_stages(settings.stages, len(source))
+    plan = plan_stages(settings.running_stages, len(source))
     data.train_transform(d)  # errors now, not in hours
     mix = data.make_mix(d)
     for stage in plan:
@@ -229,7 +227,7 @@ def _prepare(
 
 def _check_same_input(folder: Path, settings: Settings) -> None:
     """Raises UserError where the weights of ``folder`` are for images in other units."""
-    theirs = model_settings(store.read_meta(folder)["config"]).input
+    theirs = settings_from_config(store.read_meta(folder)["config"]).model.input
     if theirs != settings.model.input:
         raise UserError(
             f"the weights of {folder} were trained on images with config.model.input = "

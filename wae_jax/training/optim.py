@@ -3,11 +3,7 @@
 import jax
 import optax
 
-from wae_jax.config import choose
 from wae_jax.training.stages import Stage
-
-SCHEDULES = ("constant", "step", "cosine", "linear")
-OPTIMIZERS = ("sgd", "adam", "adamw")
 
 
 def make_schedule(stage: Stage) -> optax.Schedule:
@@ -17,7 +13,6 @@ def make_schedule(stage: Stage) -> optax.Schedule:
     ``step_epochs``); "cosine" or "linear" down to ``final_fraction`` of the peak at the last step.
     """
     s = stage.settings
-    choose(f"stages.{s.name}.schedule", s.schedule, SCHEDULES)
     warmup = min(round(s.warmup_epochs * stage.steps_per_epoch), stage.steps - 1)
     rest = stage.steps - warmup
     if s.schedule == "step":
@@ -51,17 +46,16 @@ def make_optimizer(stage: Stage, labels) -> optax.GradientTransformation:
     norm of the trained parameters' gradients.
     """
     s = stage.settings
-    name = choose(f"stages.{s.name}.optimizer", s.optimizer, OPTIMIZERS)
     schedule = make_schedule(stage)
     mask = None if s.decay_biases else _matrices
-    if name == "sgd":
+    if s.optimizer == "sgd":
         rule = optax.sgd(schedule, momentum=s.momentum or None, nesterov=s.nesterov)
-    elif name == "adam":
+    elif s.optimizer == "adam":
         rule = optax.adam(schedule)
     else:
         rule = optax.adamw(schedule, weight_decay=s.weight_decay, mask=mask)
     parts = [optax.clip_by_global_norm(s.clip_norm)] if s.clip_norm else []
-    if s.weight_decay and name != "adamw":
+    if s.weight_decay and s.optimizer != "adamw":
         parts.append(optax.add_decayed_weights(s.weight_decay, mask))
     # set_to_zero rather than zero gradients: weight decay would move weights with zero gradient.
     rules = {"train": optax.chain(*parts, rule), "freeze": optax.set_to_zero()}

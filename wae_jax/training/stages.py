@@ -15,10 +15,11 @@ from wae_jax.errors import UserError
 class Stage:
     """One stage of a run, in global steps.
 
-    index: its place in the run; first_step and last_step: it covers steps first_step <= s <
-    last_step; steps_per_epoch may be fractional.
+    name: its key in config.stages; index: its place in the run; first_step and last_step: it
+    covers steps first_step <= s < last_step; steps_per_epoch may be fractional.
     """
 
+    name: str
     settings: StageSettings
     index: int
     first_step: int
@@ -26,27 +27,25 @@ class Stage:
     steps_per_epoch: float
 
     @property
-    def name(self) -> str:
-        return self.settings.name
-
-    @property
     def steps(self) -> int:
         return self.last_step - self.first_step
 
 
-def plan_stages(stages: Sequence[StageSettings], num_examples: int) -> tuple[Stage, ...]:
+def plan_stages(
+    stages: Sequence[tuple[str, StageSettings]], num_examples: int
+) -> tuple[Stage, ...]:
     """Lays the stages one after the other.
+
+    stages: names and settings, in order.
 
     A stage's length is ``epochs`` over ``num_examples``, or ``steps`` where that is above 0.
 
     Raises:
-        UserError: a stage without steps, or a batch size below 1.
+        UserError: a stage without steps, or without a loss.
     """
     plan, start = [], 0
-    for index, settings in enumerate(stages):
-        where = f"config.stages.{settings.name}"
-        if settings.batch_size < 1:
-            raise UserError(f"{where}.batch_size is {settings.batch_size}; it must be at least 1")
+    for index, (name, settings) in enumerate(stages):
+        where = f"config.stages.{name}"
         if not (settings.classification or settings.transform):
             raise UserError(f"{where} has neither a classification nor a transform loss")
         steps_per_epoch = num_examples / settings.batch_size
@@ -56,7 +55,7 @@ def plan_stages(stages: Sequence[StageSettings], num_examples: int) -> tuple[Sta
                 f"{where} has no steps: set {where}.epochs or leave the stage out of "
                 "config.run_stages"
             )
-        plan.append(Stage(settings, index, start, start + steps, steps_per_epoch))
+        plan.append(Stage(name, settings, index, start, start + steps, steps_per_epoch))
         start += steps
     return tuple(plan)
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from wae_jax.checkpoints.state import TrainState
-from wae_jax.config import DistillSettings, LossSettings, StageSettings, choose
+from wae_jax.config import DistillSettings, LossSettings, StageSettings
 from wae_jax.evaluation import metrics
 from wae_jax.models.classifier import Classifier
 from wae_jax.models.outputs import Outputs
@@ -92,7 +92,6 @@ def make_train_step(
     teacher: a trained network to distil from, as ``distill`` says, run as in evaluation on the
     same images; the step then needs its variables.
     """
-    choose("losses.reduction", loss_settings.reduction, ("caffe", "mean"))
     rng = jax.random.key(seed)
 
     def train_step(

@@ -11,10 +11,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from wae_jax.config import BackboneSettings, choose
+from wae_jax.config import BackboneSettings
 from wae_jax.errors import UserError
 from wae_jax.models.backbones.resnet import BLOCKS, ResNet
 from wae_jax.models.backbones.vgg import PLANS, VGG
+from wae_jax.schema.fields import choose
 
 __all__ = [
     "BACKBONES",
@@ -55,12 +56,11 @@ class Adapted(nn.Module):
 
 def _vgg(plan: str):
     def build(settings: BackboneSettings, dtype, axis_name):
-        rounding = choose("model.backbone.pool_rounding", settings.pool_rounding, ("up", "down"))
         return VGG(
             plan=plan or _checked_plan(settings.plan),
             width=settings.width,
             batch_norm=settings.batch_norm,
-            round_up=rounding == "up",
+            round_up=settings.pool_rounding == "up",
             norm_epsilon=settings.norm_epsilon,
             dtype=dtype,
             axis_name=axis_name,
@@ -81,16 +81,13 @@ def _checked_plan(plan: str) -> str:
 
 def _resnet(kind: str, blocks: tuple[int, ...]):
     def build(settings: BackboneSettings, dtype, axis_name):
-        stem = choose("model.backbone.stem", settings.stem, ("imagenet", "small"))
-        stem_pool = choose("model.backbone.stem_pool", settings.stem_pool, ("pad", "ceil"))
-        stride_on = choose("model.backbone.stride_on", settings.stride_on, ("3x3", "1x1"))
         return ResNet(
             kind=kind,
             blocks=blocks,
             width=settings.width,
-            stem=stem,
-            stem_pool=stem_pool,
-            stride_on=stride_on,
+            stem=settings.stem,
+            stem_pool=settings.stem_pool,
+            stride_on=settings.stride_on,
             norm_epsilon=settings.norm_epsilon,
             dtype=dtype,
             axis_name=axis_name,
@@ -139,8 +136,6 @@ def build_backbone(
     Raises:
         UserError: an unknown name or option, or a module that cannot be imported.
     """
-    if not settings.width > 0:
-        raise UserError(f"a backbone's width is {settings.width}; it must be above 0")
     if ":" in settings.name:
         return _own_module(settings, dtype, axis_name)
     return choose("model.backbone.name", settings.name, BACKBONES)(settings, dtype, axis_name)

@@ -3,19 +3,18 @@
 import flax.linen as nn
 import jax.numpy as jnp
 
-from wae_jax.config import FrontendSettings, choose
-from wae_jax.errors import UserError
+from wae_jax.config import FrontendSettings
 from wae_jax.models.frontends.base import Frontend, SubImages
 from wae_jax.models.frontends.fixed import Downsample, Identity, Wavelet
 from wae_jax.models.frontends.folded import FoldedEncoder
 from wae_jax.models.frontends.wae import (
-    ACTIVATIONS,
     WAE,
     PaperDecoder,
     PaperEncoder,
     PolyphaseDecoder,
     PolyphaseEncoder,
 )
+from wae_jax.schema.fields import choose
 
 __all__ = ["FRONTENDS", "SINGLE", "WAE", "FoldedEncoder", "Frontend", "SubImages", "build_frontend"]
 
@@ -29,15 +28,11 @@ def _downsample(settings, dtype, axis_name):
 
 
 def _wavelet(settings, dtype, axis_name):
-    choose("model.frontend.wavelet", settings.wavelet, ("cdf97", "haar"))
     return Wavelet(kind=settings.wavelet, levels=settings.levels)
 
 
 def _wae(settings: FrontendSettings, dtype, axis_name):
     shared = {"channels": settings.channels, "levels": settings.levels, "dtype": dtype}
-    choose("model.frontend.activation", settings.activation, ACTIVATIONS)
-    choose("model.frontend.decoder_activation", settings.decoder_activation, ACTIVATIONS)
-    choose("model.frontend.padding", settings.padding, ("zero", "reflect"))
     encoder_class = choose(
         "model.frontend.encoder",
         settings.encoder,
@@ -83,7 +78,4 @@ def build_frontend(
     Raises:
         UserError: an unknown name or option.
     """
-    factory = choose("model.frontend.name", settings.name, FRONTENDS)
-    if settings.levels not in (1, 2):
-        raise UserError(f"config.model.frontend.levels is {settings.levels}; it must be 1 or 2")
-    return factory(settings, dtype, axis_name)
+    return choose("model.frontend.name", settings.name, FRONTENDS)(settings, dtype, axis_name)

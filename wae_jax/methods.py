@@ -1,0 +1,41 @@
+"""The methods that are compared, as changes to a config whose front end is the one for "wae"."""
+
+from ml_collections import ConfigDict
+
+METHODS = ("full", "lowres", "wae", "wae-fast", "wavelet-cdf97", "wavelet-haar", "decomposition")
+
+
+def set_method(config: ConfigDict, method: str) -> ConfigDict:
+    """Turns a config into that of another method, in place, and returns it.
+
+    full and lowres are the baselines; wae-fast has an encoder that folds into one strided conv;
+    decomposition is wae trained on the classification loss alone (paper, "Decomposition+CNN").
+
+    Raises:
+        ValueError: no such method.
+    """
+    frontend = config.model.frontend
+    if method not in METHODS:
+        raise ValueError(f"no variant {method!r}; there are: {', '.join(METHODS)}")
+    if method == "full":
+        frontend.name = "identity"
+    elif method == "lowres":
+        frontend.name = "downsample"
+    elif method.startswith("wavelet-"):
+        frontend.update(name="wavelet", wavelet=method.removeprefix("wavelet-"))
+    elif method == "wae-fast":
+        frontend.update(encoder="polyphase", activation="none", depth=1, channels=24)
+        config.model.light.width /= 2
+    if not method.startswith("wae"):
+        config.run_stages = ("end_to_end",)
+    return config
+
+
+def smoke(config: ConfigDict) -> ConfigDict:
+    """Turns a config into a few steps of each stage on 20 labelled ImageNet photos."""
+    config.data.update(name="foolbox_photos", eval_batch_size=10, workers=0)
+    for stage in config.stages.values():
+        # Four photos from scratch: a rate at which the loss stays finite is all one can ask.
+        stage.update(steps=3, batch_size=4, learning_rate=1e-4)
+    config.update(log_every=1, checkpoint_every=1000, keep_checkpoints=1)
+    return config

@@ -1,0 +1,61 @@
+"""Ranges of values, as the annotations of a dataclass's fields."""
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Collection, Mapping
+from typing import TypeVar
+
+from wae_jax.errors import UserError
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class OneOf:
+    """A key takes one of these names."""
+
+    names: tuple[str, ...]
+
+    def check(self, key: str, value: str) -> None:
+        """Raises UserError where ``value`` of ``config.<key>`` is none of them."""
+        choose(key, value, self.names)
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """A key takes numbers from ``low`` to ``high``; ``open``: low itself is excluded."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    open: bool = False
+
+    def check(self, key: str, value: float) -> None:
+        """Raises UserError where ``value`` of ``config.<key>`` is out of range."""
+        if value < self.low or value > self.high or (self.open and value == self.low):
+            raise UserError(f"config.{key} is {value}; it must be {self}")
+
+    def __str__(self) -> str:
+        if self.high < math.inf:
+            return f"between {self.low:g} and {self.high:g}" + ", 0 excluded" * self.open
+        return f"above {self.low:g}" if self.open else f"at least {self.low:g}"
+
+
+def one_of(*names: str) -> OneOf:
+    """The range of a key that chooses."""
+    return OneOf(names)
+
+
+def choose(key: str, name: str, options: Collection[str] | Mapping[str, T]) -> T:
+    """``options[name]`` (or ``name`` itself), with an error that lists what there is.
+
+    Raises:
+        UserError: ``name`` is not one of ``options``.
+    """
+    if name not in options:
+        close = difflib.get_close_matches(str(name), list(options), n=1)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        raise UserError(
+            f"config.{key} is {name!r}{hint}; it must be one of: {', '.join(sorted(options))}"
+        )
+    return options[name] if isinstance(options, Mapping) else name
