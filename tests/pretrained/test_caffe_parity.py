@@ -9,7 +9,7 @@ import pytest
 
 from configs import vgg16 as vgg16_config
 from tests.pretrained.caffe_files import CaffeNet, released_wae, resnet50, vgg16, write_caffemodel
-from wae_jax.config import default_config, settings_from_config
+from wae_jax.config import Settings, settings_from_config
 from wae_jax.models.classifier import build_model
 from wae_jax.pretrained import Imported, import_network
 from wae_jax.pretrained.caffe import from_running_sum
@@ -57,7 +57,7 @@ def compare(net: CaffeNet, model: str, mean: tuple[float, ...], folder, *, old: 
         for name, array in zip(names, reference.forward(names), strict=True)
     }
 
-    imported = import_network("caffe", model, str(file), default_config().model.to_dict())
+    imported = import_network("caffe", model, str(file), Settings().model)
     network = build_model(
         imported.model,
         num_classes=1000,

@@ -232,13 +232,6 @@ def test_stages_that_cannot_run_are_refused(change, message, tiny_config):
         planned(tiny_config, **change)
 
 
-@pytest.mark.parametrize("option", ["optimizer", "schedule"])
-def test_unknown_optimiser_or_schedule_is_named(option, tiny_config):
-    stage = planned(tiny_config, **{option: "magic"})
-    with pytest.raises(UserError, match=rf"stages\.joint\.{option} is 'magic'"):
-        make_optimizer(stage, {"w": "train"})
-
-
 def one_update(stage, params, grads):
     optimizer = make_optimizer(stage, jax.tree.map(lambda _: "train", params))
     updates, _ = optimizer.update(grads, optimizer.init(params), params)
