@@ -32,6 +32,8 @@ test-slow: $(VENV)/ready-dev
 
 lint: $(VENV)/ready-dev
 	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports
 
 clean:
 	rm -rf $(VENV) .cache runs build *.egg-info
