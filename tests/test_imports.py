@@ -9,7 +9,8 @@ OPTIONAL = ("tensorflow", "torch", "torchvision", "timm", "matplotlib", "onnx", 
 LOAD_ALL = f"""
 import importlib, pkgutil, sys
 import wae_jax
-names = [m.name for m in pkgutil.walk_packages(wae_jax.__path__, "wae_jax.") if "__main__" not in m.name]
+found = pkgutil.walk_packages(wae_jax.__path__, "wae_jax.")
+names = [m.name for m in found if "__main__" not in m.name]
 assert len(names) > 60
 for name in names:
     importlib.import_module(name)
