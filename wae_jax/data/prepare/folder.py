@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
-from wae_jax.data import lookup
 from wae_jax.data.prepare import examples, shards, workspace
+from wae_jax.data.sources import lookup
 from wae_jax.errors import UserError
 from wae_jax.runtime.console import say
 

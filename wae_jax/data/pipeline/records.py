@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wae_jax.data.bad import BadRecordError
-from wae_jax.data.decode import DecodeError, EncodedImage, decode
+from wae_jax.data.images.decode import DecodeError, EncodedImage, decode
 
 if TYPE_CHECKING:
-    from wae_jax.data.base import Source
+    from wae_jax.data.sources.base import Source
 
 # CIFAR-10's training split takes 154 MB; photos never qualify, as their shapes vary.
 _MAX_KEPT_BYTES = 1 << 30

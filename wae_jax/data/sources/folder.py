@@ -14,7 +14,7 @@ from tensorflow_datasets.core import splits as tfds_splits
 
 from wae_jax.data import order
 from wae_jax.data.bad import BadRecordError
-from wae_jax.data.base import Source, SourceInfo
+from wae_jax.data.sources.base import Source, SourceInfo
 from wae_jax.errors import UserError
 
 NAME = "folder"

@@ -12,8 +12,9 @@ import scipy.stats
 
 from wae_jax import data
 from wae_jax.config import ColourJitterSettings, RandAugmentSettings, settings_from_config
-from wae_jax.data import augment, image_ops, order, transforms
-from wae_jax.data.loader import make_train_loader
+from wae_jax.data import order
+from wae_jax.data.images import augment, image_ops, transforms
+from wae_jax.data.pipeline.loader import make_train_loader
 from wae_jax.errors import UserError
 
 SIZE = 224

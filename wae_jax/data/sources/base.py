@@ -5,7 +5,7 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 
-from wae_jax.data.records import DecodedRecords
+from wae_jax.data.pipeline.records import DecodedRecords
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,9 +16,11 @@ import grain
 import numpy as np
 from absl import flags
 
-from wae_jax.data import augment, batches, order, transforms
+from wae_jax.data import order
 from wae_jax.data.bad import Tally
-from wae_jax.data.base import Source
+from wae_jax.data.images import augment, transforms
+from wae_jax.data.pipeline import batches
+from wae_jax.data.sources.base import Source
 from wae_jax.errors import UserError
 from wae_jax.runtime import process
 

@@ -17,9 +17,9 @@ from array_record.python.array_record_module import ArrayRecordReader
 from google.protobuf import message
 from tensorflow_datasets.proto import tf_example_pb2
 
-from wae_jax.data import cifar10, folder, lookup, photos, photos_500x375
 from wae_jax.data.bad import BadRecordError
-from wae_jax.data.base import Source, SourceInfo
+from wae_jax.data.sources import cifar10, folder, lookup, photos, photos_500x375
+from wae_jax.data.sources.base import Source, SourceInfo
 from wae_jax.errors import UserError
 
 _SELF_PREPARED = {

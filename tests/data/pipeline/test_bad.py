@@ -18,7 +18,7 @@ from wae_jax.data import (
 )
 from wae_jax.errors import UserError
 
-from .conftest import make_builder
+from ..conftest import make_builder
 
 GOOD, SIZE = 20, 48
 TRAIN, EVAL = (make_transform("imagenet", SIZE, train) for train in (True, False))

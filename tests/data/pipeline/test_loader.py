@@ -21,7 +21,7 @@ from wae_jax.data import (
 )
 from wae_jax.errors import UserError
 
-from .conftest import image_index, make_builder
+from ..conftest import image_index, make_builder
 
 TRAIN = SmallTrain(8, pad=2)
 
