@@ -299,7 +299,9 @@ def test_a_teacher_of_the_students_own_kind_teaches_nothing_new(student_dir, tin
     images = next(
         iter(
             wae_jax.data.make_eval_loader(
-                source, wae_jax.data.make_transform("small", 32, train=False), batch_size=8
+                wae_jax.data.DecodedRecords(source),
+                wae_jax.data.make_transform("small", 32, train=False),
+                batch_size=8,
             )
         )
     )["image"]

@@ -19,6 +19,7 @@ from wae_jax.data.pipeline.loader import (
     make_eval_loader,
     make_train_loader,
 )
+from wae_jax.data.pipeline.records import DecodedRecords
 from wae_jax.data.sources.array_record import open_source
 from wae_jax.data.sources.base import Source, SourceInfo
 from wae_jax.data.sources.fetch import cache_root, fetch_npm, fetch_pypi, fetch_url
@@ -26,6 +27,7 @@ from wae_jax.data.sources.fetch import cache_root, fetch_npm, fetch_pypi, fetch_
 __all__ = [
     "Batch",
     "DecodeError",
+    "DecodedRecords",
     "EncodedImage",
     "EvalLoader",
     "ImageNetEval",

@@ -58,9 +58,10 @@ class Evaluator:
         self.parallel = parallel
         self.settings = settings
         parallel.check_batch_size("config.data.eval_batch_size", settings.eval_batch_size)
-        self.source = data.open_source(
+        source = data.open_source(
             settings.name, split, data_dir=settings.data_dir, cache_dir=settings.cache_dir
         )
+        self.records = data.DecodedRecords(source)
         self.transform = data.make_transform(
             settings.augmentation, settings.image_size, train=False
         )
@@ -69,7 +70,7 @@ class Evaluator:
     def __call__(self, variables) -> dict[str, float | int | None]:
         """The figures of :data:`wae_jax.evaluation.metrics.METRIC_NAMES`."""
         loader = data.make_eval_loader(
-            self.source,
+            self.records,
             self.transform,
             batch_size=self.settings.eval_batch_size,
             process_index=jax.process_index(),
@@ -85,7 +86,9 @@ class Evaluator:
             pending = sums
         _accumulate(totals, pending)
         if not totals["count"]:
-            raise UserError(f"every record of {self.source} is bad: there is nothing to evaluate")
+            raise UserError(
+                f"every record of {self.records.source} is bad: there is nothing to evaluate"
+            )
         return metrics.summarise(totals)
 
 

@@ -30,7 +30,8 @@ def draw_sub_images(folder, path: str, *, count: int = 8, split: str = "") -> No
         d.name, split or d.eval_split, data_dir=d.data_dir, cache_dir=d.cache_dir
     )
     transform = data.make_transform(d.augmentation, d.image_size, train=False)
-    batch = next(iter(data.make_eval_loader(source, transform, batch_size=count)))
+    records = data.DecodedRecords(source)
+    batch = next(iter(data.make_eval_loader(records, transform, batch_size=count)))
     outputs = model.apply(variables, batch["image"], train=False, reconstruct=True)
     if outputs.sub_images.high is None:
         raise UserError("this checkpoint's front end makes one sub-image only: nothing to compare")

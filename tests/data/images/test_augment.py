@@ -24,7 +24,7 @@ SIZE = 224
 def photos():
     """uint8 (4, 224, 224, 3): real photos."""
     source = data.open_source("foolbox_photos", "validation")
-    images = source.decoded.read(np.arange(4))[0]
+    images = data.DecodedRecords(source).read(np.arange(4))[0]
     return data.make_transform("imagenet", SIZE, train=False)(images, np.empty((4, 0)))
 
 
@@ -324,7 +324,7 @@ def batches(cifar_train, settings):
     def batches(first, last, changes=None, **options):
         d = settings(**dict(ALL, **changes or {}))
         with make_train_loader(
-            cifar_train,
+            data.DecodedRecords(cifar_train),
             data.train_transform(d),
             batch_size=16,
             seed=3,
@@ -408,7 +408,7 @@ def test_augmented_batches_keep_shape_and_place(kind, settings, cifar_train):
     """Each image comes from its own record, whichever crop is under it."""
     d = settings(**ALL | {"augmentation": kind, "rand_augment.ops": 0})
     transform = data.train_transform(d)
-    images = cifar_train.decoded.read(np.arange(8))[0]
+    images = data.DecodedRecords(cifar_train).read(np.arange(8))[0]
     numbers = order.uniforms(0, 0, np.arange(8), transform.draws)
     whole = transform(images, numbers)
     assert whole.shape == (8, 32, 32, 3)

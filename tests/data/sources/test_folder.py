@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wae_jax.data import make_eval_loader, make_transform, open_source
+from wae_jax.data import DecodedRecords, make_eval_loader, make_transform, open_source
 from wae_jax.errors import UserError
 
 CLASSES = ("cat", "dog", "zebra")
@@ -141,7 +141,11 @@ def test_splits_with_different_classes(tmp_path, encoded):
 
 def test_through_the_loader(photos):
     source = open_source("folder", "validation", data_dir=photos)
-    batches = list(make_eval_loader(source, make_transform("imagenet", 64, False), batch_size=8))
+    batches = list(
+        make_eval_loader(
+            DecodedRecords(source), make_transform("imagenet", 64, False), batch_size=8
+        )
+    )
     assert [batch["mask"].sum() for batch in batches] == [8, 4]
     labels = np.concatenate([batch["label"][batch["mask"] > 0] for batch in batches])
     np.testing.assert_array_equal(np.bincount(labels), [4, 4, 4])

@@ -2,10 +2,7 @@
 
 import abc
 import dataclasses
-import functools
 from collections.abc import Sequence
-
-from wae_jax.data.pipeline.records import DecodedRecords
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,11 +63,6 @@ class Source(abc.ABC):
     @abc.abstractmethod
     def where(self, index: int) -> str:
         """Says in which file a record lies, for messages."""
-
-    @functools.cached_property
-    def decoded(self) -> DecodedRecords:
-        """The same records decoded; all loaders of this source share what is kept in memory."""
-        return DecodedRecords(self)
 
     def __repr__(self) -> str:
         return f"{self.info.split} of {self.info.name} ({len(self)} records)"
