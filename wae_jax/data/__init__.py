@@ -22,10 +22,12 @@ from wae_jax.data.pipeline.loader import (
 from wae_jax.data.pipeline.records import DecodedRecords
 from wae_jax.data.sources.array_record import open_source
 from wae_jax.data.sources.base import Source, SourceInfo
+from wae_jax.data.sources.classes import Classes, check_same_classes
 from wae_jax.data.sources.fetch import cache_root, fetch_npm, fetch_pypi, fetch_url
 
 __all__ = [
     "Batch",
+    "Classes",
     "DecodeError",
     "DecodedRecords",
     "EncodedImage",
@@ -40,6 +42,7 @@ __all__ = [
     "Transform",
     "cache_root",
     "check_resume",
+    "check_same_classes",
     "decode",
     "fetch_npm",
     "fetch_pypi",

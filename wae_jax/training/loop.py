@@ -181,7 +181,7 @@ def _prepare(
             f"{height} x {width}; set it to {height}, or take "
             "config.data.augmentation=imagenet, which resizes"
         )
-    evaluator = Evaluator(evaluated, d, d.eval_split, parallel)
+    evaluator = Evaluator(evaluated, d, d.eval_split, parallel, source.info.classes)
     teacher = load_teacher(settings, source.info)
     shapes = variable_shapes(evaluated, d.image_size)
     for stage in plan:

@@ -4,6 +4,8 @@ import abc
 import dataclasses
 from collections.abc import Sequence
 
+from wae_jax.data.sources.classes import Classes
+
 
 @dataclasses.dataclass(frozen=True)
 class SourceInfo:
@@ -24,6 +26,11 @@ class SourceInfo:
     class_names: tuple[str, ...] | None
     num_examples: int
     image_shape: tuple[int, int, int] | None
+
+    @property
+    def classes(self) -> Classes:
+        """The classes, for `open_source` of another split."""
+        return Classes(self.num_classes, self.class_names, f"{self.split} of {self.name}")
 
 
 class Source(abc.ABC):
