@@ -59,7 +59,7 @@ def test_inference_form_of_a_trained_checkpoint_gives_the_same_scores(run):
     images = next(
         iter(
             data.make_eval_loader(
-                data.open_source("cifar10", "test[:64]"),
+                data.DecodedRecords(data.open_source("cifar10", "test[:64]")),
                 data.make_transform("small", 32, train=False),
                 batch_size=64,
             )

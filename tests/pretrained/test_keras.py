@@ -19,7 +19,7 @@ from test_pytorch import TOLERANCE, run
 
 from wae_jax import __main__ as program
 from wae_jax.data import fetch_npm, fetch_pypi
-from wae_jax.data.photos import PYPI_PACKAGE, PYPI_SHA256, PYPI_VERSION
+from wae_jax.data.sources.photos import PYPI_PACKAGE, PYPI_SHA256, PYPI_VERSION
 from wae_jax.errors import UserError
 from wae_jax.pretrained import keras
 from wae_jax.pretrained.files import read_keras

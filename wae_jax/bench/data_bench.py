@@ -167,9 +167,9 @@ def measure_rate(batches: Iterator[int], seconds: float, warm_up: int) -> tuple[
     return images / took, peak["mb"]
 
 
-def _our_batches(source, transform, mix, batch_size: int, workers: int) -> Iterator[int]:
+def _our_batches(records, transform, mix, batch_size: int, workers: int) -> Iterator[int]:
     with data.make_train_loader(
-        source, transform, mix=mix, batch_size=batch_size, seed=0, workers=workers
+        records, transform, mix=mix, batch_size=batch_size, seed=0, workers=workers
     ) as loader:
         for batch in loader:
             yield len(batch["label"])
@@ -188,6 +188,7 @@ def run_data_bench(
         UserError: no such data, or the peer is not installed.
     """
     source = data.open_source(d.name, d.train_split, data_dir=d.data_dir, cache_dir=d.cache_dir)
+    records = data.DecodedRecords(source)  # shared, as in training
     transform, mix = data.train_transform(d), data.make_mix(d)
     sample = np.linspace(0, len(source) - 1, min(len(source), 1000)).astype(int)
     image_bytes = statistics.fmean(len(encoded) for encoded, _ in source.read(sample))
@@ -196,7 +197,7 @@ def run_data_bench(
             (
                 "wae_jax, " + (f"{n} workers" if n else "threads"),
                 n,
-                lambda n=n: _our_batches(source, transform, mix, batch_size, n),
+                lambda n=n: _our_batches(records, transform, mix, batch_size, n),
             )
             for n in workers
         ]

@@ -13,6 +13,7 @@ from wae_jax.checkpoints import store
 from wae_jax.checkpoints.load import load_step
 from wae_jax.config import DataSettings, Settings, settings_from_config
 from wae_jax.errors import UserError
+from wae_jax.evaluation.classes import classes_of
 from wae_jax.evaluation.evaluator import evaluate_inference_form
 from wae_jax.inference.fold import for_inference, lay_out
 from wae_jax.models.classifier import DTYPES, Classifier, build_model, init_variables
@@ -82,7 +83,8 @@ def build_network(
     choose("model.dtype", dtype, DTYPES)
     settings = changed(settings, {"model.dtype": dtype})
     if checkpoint:
-        variables, num_classes = _restore(method, settings, checkpoint)
+        variables, classes = _restore(method, settings, checkpoint)
+        num_classes = classes.count
     else:
         variables, num_classes = None, num_classes or class_count(settings.data)
     size = settings.data.image_size
@@ -91,7 +93,7 @@ def build_network(
         variables = random_variables(trained, size, settings.seed)
     model, folded = for_inference(trained, variables)
     folded = {**folded, "params": jax.tree.map(lambda x: x.astype(DTYPES[dtype]), folded["params"])}
-    figures = _evaluate(trained, variables, settings) if checkpoint else {}
+    figures = _evaluate(trained, variables, settings, classes) if checkpoint else {}
     return Network(
         method,
         settings,
@@ -143,8 +145,9 @@ def random_variables(model: Classifier, image_size: int, seed: int):
 
 
 def _restore(method: str, settings: Settings, checkpoint: str):
-    """(variables, number of classes) of a checkpoint of the same network."""
-    _, variables, meta = load_step(store.find(checkpoint))
+    """(variables, classes) of a checkpoint of the same network."""
+    folder = store.find(checkpoint)
+    _, variables, meta = load_step(folder)
     held = settings_from_config(meta["config"])
     held = changed(held, {"model.dtype": settings.model.dtype})
     wrong = differences(held.model, settings.model)
@@ -156,11 +159,11 @@ def _restore(method: str, settings: Settings, checkpoint: str):
             f"{checkpoint} is no checkpoint of {method} in this config: {len(wrong)} key(s) "
             f"differ, the first is {key} ({theirs!r} there, {ours!r} here)"
         )
-    return variables, meta["num_classes"]
+    return variables, classes_of(meta, f"the checkpoint {folder}")
 
 
-def _evaluate(model: Classifier, variables, settings: Settings) -> dict[str, Any]:
+def _evaluate(model: Classifier, variables, settings: Settings, classes) -> dict[str, Any]:
     parallel = Parallel(dataclasses.replace(settings.parallel, mode="jit", devices=1))
     return evaluate_inference_form(
-        model, variables, settings.data, settings.data.eval_split, parallel
+        model, variables, settings.data, settings.data.eval_split, parallel, classes
     )

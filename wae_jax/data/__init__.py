@@ -1,20 +1,8 @@
 """Data: sources of encoded images, host-side transforms, and loaders that resume exactly."""
 
-from wae_jax.data.augment import make_mix, train_transform
-from wae_jax.data.base import Source, SourceInfo
-from wae_jax.data.decode import DecodeError, EncodedImage, decode
-from wae_jax.data.fetch import cache_root, fetch_npm, fetch_pypi, fetch_url
-from wae_jax.data.loader import (
-    Batch,
-    EvalLoader,
-    TrainLoader,
-    check_resume,
-    make_eval_loader,
-    make_train_loader,
-)
-from wae_jax.data.order import uniforms
-from wae_jax.data.sources import open_source
-from wae_jax.data.transforms import (
+from wae_jax.data.images.augment import make_mix, train_transform
+from wae_jax.data.images.decode import DecodeError, EncodedImage, decode
+from wae_jax.data.images.transforms import (
     ImageNetEval,
     ImageNetTrain,
     SmallEval,
@@ -22,10 +10,26 @@ from wae_jax.data.transforms import (
     Transform,
     make_transform,
 )
+from wae_jax.data.order import uniforms
+from wae_jax.data.pipeline.loader import (
+    Batch,
+    EvalLoader,
+    TrainLoader,
+    check_resume,
+    make_eval_loader,
+    make_train_loader,
+)
+from wae_jax.data.pipeline.records import DecodedRecords
+from wae_jax.data.sources.array_record import open_source
+from wae_jax.data.sources.base import Source, SourceInfo
+from wae_jax.data.sources.classes import Classes, check_same_classes
+from wae_jax.data.sources.fetch import cache_root, fetch_npm, fetch_pypi, fetch_url
 
 __all__ = [
     "Batch",
+    "Classes",
     "DecodeError",
+    "DecodedRecords",
     "EncodedImage",
     "EvalLoader",
     "ImageNetEval",
@@ -38,6 +42,7 @@ __all__ = [
     "Transform",
     "cache_root",
     "check_resume",
+    "check_same_classes",
     "decode",
     "fetch_npm",
     "fetch_pypi",

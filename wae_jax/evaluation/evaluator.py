@@ -12,6 +12,7 @@ from wae_jax.checkpoints.load import load_step
 from wae_jax.config import DataSettings, settings_from_config
 from wae_jax.errors import UserError
 from wae_jax.evaluation import metrics
+from wae_jax.evaluation.classes import classes_of
 from wae_jax.inference.fold import for_inference
 from wae_jax.models.classifier import Classifier
 from wae_jax.runtime.devices import Parallel
@@ -44,6 +45,7 @@ def make_eval_step(model: Classifier, inference_model: Classifier | None = None)
 class Evaluator:
     """Evaluates variables of one model on one split; compiled once.
 
+    classes: those that the model is, or was, trained on.
     inference_model: see :func:`make_eval_step`.
     """
 
@@ -53,14 +55,20 @@ class Evaluator:
         settings: DataSettings,
         split: str,
         parallel: Parallel,
+        classes: data.Classes,
         inference_model: Classifier | None = None,
     ):
         self.parallel = parallel
         self.settings = settings
         parallel.check_batch_size("config.data.eval_batch_size", settings.eval_batch_size)
-        self.source = data.open_source(
-            settings.name, split, data_dir=settings.data_dir, cache_dir=settings.cache_dir
+        source = data.open_source(
+            settings.name,
+            split,
+            data_dir=settings.data_dir,
+            cache_dir=settings.cache_dir,
+            classes=classes,
         )
+        self.records = data.DecodedRecords(source)
         self.transform = data.make_transform(
             settings.augmentation, settings.image_size, train=False
         )
@@ -69,7 +77,7 @@ class Evaluator:
     def __call__(self, variables) -> dict[str, float | int | None]:
         """The figures of :data:`wae_jax.evaluation.metrics.METRIC_NAMES`."""
         loader = data.make_eval_loader(
-            self.source,
+            self.records,
             self.transform,
             batch_size=self.settings.eval_batch_size,
             process_index=jax.process_index(),
@@ -85,7 +93,9 @@ class Evaluator:
             pending = sums
         _accumulate(totals, pending)
         if not totals["count"]:
-            raise UserError(f"every record of {self.source} is bad: there is nothing to evaluate")
+            raise UserError(
+                f"every record of {self.records.source} is bad: there is nothing to evaluate"
+            )
         return metrics.summarise(totals)
 
 
@@ -95,11 +105,17 @@ def _accumulate(totals: dict[str, float], sums) -> None:
 
 
 def evaluate_inference_form(
-    model: Classifier, variables, settings: DataSettings, split: str, parallel: Parallel
+    model: Classifier,
+    variables,
+    settings: DataSettings,
+    split: str,
+    parallel: Parallel,
+    classes: data.Classes,
 ) -> dict:
     """The figures of a trained model, its scores computed as they will be in use."""
     inference_model, folded = for_inference(model, variables)
-    return Evaluator(model, settings, split, parallel, inference_model)((variables, folded))
+    evaluator = Evaluator(model, settings, split, parallel, classes, inference_model)
+    return evaluator((variables, folded))
 
 
 def evaluate_checkpoint(
@@ -124,14 +140,12 @@ def evaluate_checkpoint(
         bad_records=bad_records or settings.data.bad_records,
     )
     parallel = Parallel(dataclasses.replace(settings.parallel, mode="jit", devices=1))
-    if data_name:
-        source = data.open_source(
-            d.name, split or d.eval_split, data_dir=d.data_dir, cache_dir=d.cache_dir
-        )
-        if source.info.num_classes != meta["num_classes"]:
-            raise UserError(
-                f"{d.name} has {source.info.num_classes} classes, and the network in "
-                f"{path} {meta['num_classes']}"
-            )
-    figures = evaluate_inference_form(model, variables, d, split or d.eval_split, parallel)
+    figures = evaluate_inference_form(
+        model,
+        variables,
+        d,
+        split or d.eval_split,
+        parallel,
+        classes_of(meta, f"the checkpoint {folder}"),
+    )
     return {**figures, "stage": meta["stage"], "step": int(folder.name), "checkpoint": str(folder)}

@@ -6,6 +6,7 @@ from wae_jax import data
 from wae_jax.checkpoints.load import load_step
 from wae_jax.config import settings_from_config
 from wae_jax.errors import UserError
+from wae_jax.evaluation.classes import classes_of
 
 
 def _stretch(images: np.ndarray) -> np.ndarray:
@@ -27,10 +28,15 @@ def draw_sub_images(folder, path: str, *, count: int = 8, split: str = "") -> No
     model, variables, meta = load_step(folder)
     d = settings_from_config(meta["config"]).data
     source = data.open_source(
-        d.name, split or d.eval_split, data_dir=d.data_dir, cache_dir=d.cache_dir
+        d.name,
+        split or d.eval_split,
+        data_dir=d.data_dir,
+        cache_dir=d.cache_dir,
+        classes=classes_of(meta, f"the checkpoint {folder}"),
     )
     transform = data.make_transform(d.augmentation, d.image_size, train=False)
-    batch = next(iter(data.make_eval_loader(source, transform, batch_size=count)))
+    records = data.DecodedRecords(source)
+    batch = next(iter(data.make_eval_loader(records, transform, batch_size=count)))
     outputs = model.apply(variables, batch["image"], train=False, reconstruct=True)
     if outputs.sub_images.high is None:
         raise UserError("this checkpoint's front end makes one sub-image only: nothing to compare")

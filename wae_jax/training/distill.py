@@ -6,8 +6,9 @@ from typing import Any
 from wae_jax.checkpoints import store
 from wae_jax.checkpoints.load import load_step
 from wae_jax.config import Settings
-from wae_jax.data import SourceInfo
+from wae_jax.data import SourceInfo, check_same_classes
 from wae_jax.errors import UserError
+from wae_jax.evaluation.classes import classes_of
 from wae_jax.inference.fold import for_inference
 from wae_jax.models.classifier import Classifier
 
@@ -44,18 +45,7 @@ def load_teacher(settings: Settings, info: SourceInfo) -> Teacher | None:
     folder = store.find(distill.teacher)
     model, variables, meta = load_step(folder)
     where = f"the teacher {folder}"
-    if meta["num_classes"] != info.num_classes:
-        raise UserError(
-            f"{where} knows {meta['num_classes']} classes, and {info.name} has {info.num_classes}"
-        )
-    # Names given to imported weights are in words, where a data set may have WordNet ids.
-    names = () if "origin" in meta else meta["class_names"]
-    for number, (its, ours) in enumerate(zip(names, info.class_names or (), strict=False)):
-        if its != ours:
-            raise UserError(
-                f"{where} was trained on other classes: class {number} is {its!r} "
-                f"there and {ours!r} in {info.name}"
-            )
+    check_same_classes(info.classes, classes_of(meta, where))
     size = meta["config"]["data"]["image_size"]
     if size != settings.data.image_size:
         raise UserError(

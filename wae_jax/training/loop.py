@@ -57,7 +57,7 @@ class Run:
     workdir: Path
     parallel: Parallel
     model: Classifier  # as trained; knows the device axis under pmap
-    source: data.Source
+    records: data.DecodedRecords
     plan: tuple[Stage, ...]
     evaluator: Evaluator
     teacher: Teacher | None  # to distil from
@@ -179,7 +179,7 @@ def _prepare(
             f"{height} x {width}; set it to {height}, or take "
             "config.data.augmentation=imagenet, which resizes"
         )
-    evaluator = Evaluator(evaluated, d, d.eval_split, parallel)
+    evaluator = Evaluator(evaluated, d, d.eval_split, parallel, source.info.classes)
     teacher = load_teacher(settings, source.info)
     shapes = variable_shapes(evaluated, d.image_size)
     for stage in plan:
@@ -214,7 +214,7 @@ def _prepare(
         workdir,
         parallel,
         model,
-        source,
+        data.DecodedRecords(source),
         plan,
         evaluator,
         teacher,
@@ -279,7 +279,7 @@ def _train_stage(run: Run, state: TrainState, stage: Stage) -> TrainState:
     )
     d = settings.data
     loader = data.make_train_loader(
-        run.source,
+        run.records,
         data.train_transform(d),
         batch_size=stage.settings.batch_size,
         seed=seed,
@@ -342,7 +342,7 @@ def _read(run: Run, meter: Meter, metrics, step: int) -> None:
 
 
 def _save(run: Run, state: TrainState, stage: Stage, data_state: dict[str, Any]) -> None:
-    info = run.source.info
+    info = run.records.source.info
     store.save(
         run.workdir,
         state,

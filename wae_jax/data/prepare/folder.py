@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
-from wae_jax.data import lookup
 from wae_jax.data.prepare import examples, shards, workspace
+from wae_jax.data.sources import lookup
+from wae_jax.data.sources.classes import Classes
+from wae_jax.data.sources.folder import check_no_others, own_classes, subfolders
 from wae_jax.errors import UserError
 from wae_jax.runtime.console import say
 
 VERSION = "1.0.0"
+TRAIN = "train"  # the split that numbers the classes, where there is one of this name
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -30,7 +33,9 @@ def prepare_folder(
     """Prepares a data set of the photos `ROOT/split/class/photo.jpg`, whose bytes stay as they are.
 
     Its features are those of TFDS's `imagenet2012`: `image`, `label` (classes in the order of their
-    names) and `file_name` ("class/photo.jpg"). The order is shuffled in the same way.
+    names) and `file_name` ("class/photo.jpg"). The order is shuffled in the same way. As in folders
+    that are read in place, the classes are those of the training split, `train`, where there is
+    one; other splits may lack some, and have no others.
 
     Args:
       root: the folder with the splits.
@@ -42,7 +47,8 @@ def prepare_folder(
       The folder of the data set. If it is there already, nothing is done.
 
     Raises:
-      UserError: there are no such photos, or a file cannot be read or written.
+      UserError: there are no such photos, or none of a class, a split has classes that `train`
+        lacks, or a file cannot be read or written.
     """
     root = Path(root).expanduser().absolute()
     if not _NAME.fullmatch(name):
@@ -70,48 +76,55 @@ def prepare_folder(
     return final
 
 
-def scan(root: Path) -> tuple[dict[str, np.ndarray], list[str], str]:
+def scan(root: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...], str]:
     """Finds the photos.
 
     Returns:
-      A photo list per split, in the final order; the names of all classes; a hash of the names,
-      sizes and times of all photos.
+      A photo list per split, in the final order; the names of all classes, in the order of their
+      numbers; a hash of the names, sizes and times of all photos.
 
     Raises:
-      UserError: there are none.
+      UserError: there are none, or none of a class, or a split has classes that `train` lacks.
     """
-    found = {split.name: {c.name: c for c in _folders(split)} for split in _folders(root)}
-    classes = sorted(set().union(*found.values()))
-    digest = hashlib.sha256()
-    splits, ignored = {}, []
-    for split, class_folders in found.items():
-        parts = []
-        for label, class_name in enumerate(classes):
+    digest, found, ignored = hashlib.sha256(), {}, []
+    for split in subfolders(root):
+        found[split] = {}
+        for class_name in subfolders(root / split):
             rows = []
-            for entry in _files(class_folders.get(class_name)):
+            for entry in _files(root / split / class_name):
                 if not entry.name.lower().endswith(SUFFIXES):
                     ignored.append(entry.path)
                     continue
                 name, status = f"{class_name}/{entry.name}", entry.stat()
                 digest.update(f"{split}/{name} {status.st_size} {status.st_mtime_ns}\n".encode())
-                rows.append((name, label, 0, status.st_size, status.st_size))
-            parts.append(examples.photo_list(rows))
-        if any(map(len, parts)):
-            splits[split] = examples.in_tfds_order(np.concatenate(parts), split)
-    if not splits:
+                rows.append((name, 0, 0, status.st_size, status.st_size))
+            found[split][class_name] = examples.photo_list(rows)
+        if not any(map(len, found[split].values())):
+            del found[split]  # a folder without photos is no split
+    if not found:
         raise UserError(f"no photo is at {root}/SPLIT/CLASS/PHOTO; names end in {SUFFIXES}")
     if ignored:
         say(f"{len(ignored)} files are left out, as their names are no photos': {ignored[0]}, ...")
+    classes = _label(root, found)
+    splits = {
+        split: examples.in_tfds_order(np.concatenate(list(photos.values())), split)
+        for split, photos in found.items()
+    }
     return splits, classes, digest.hexdigest()
 
 
-def _folders(parent: Path) -> list[Path]:
-    return sorted(p for p in parent.iterdir() if p.is_dir() and not p.name.startswith("."))
+def _label(root: Path, found: dict[str, dict[str, np.ndarray]]) -> tuple[str, ...]:
+    """Sets the label of each photo in {split: {class: photo list}}; the classes in their order."""
+    classes = own_classes(root, {TRAIN: found[TRAIN]} if TRAIN in found else found)
+    check_no_others(root, found, Classes(len(classes), classes, f"the split {TRAIN}"))
+    for photos in found.values():
+        for label, name in enumerate(classes):
+            if name in photos:
+                photos[name]["label"] = label
+    return classes
 
 
-def _files(folder: Path | None) -> Iterator[os.DirEntry]:
-    if folder is None:  # a class without photos in this split
-        return
+def _files(folder: Path) -> Iterator[os.DirEntry]:
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
             if entry.is_file() and not entry.name.startswith("."):
@@ -126,14 +139,14 @@ def _read(split_folder: Path, photo: np.void) -> bytes:
     return data
 
 
-def _info(name: str, folder: Path, classes: list[str], splits) -> tfds.core.DatasetInfo:
+def _info(name: str, folder: Path, classes: tuple[str, ...], splits) -> tfds.core.DatasetInfo:
     suffixes = {p.rpartition(b".")[2].lower() for s in splits.values() for p in s["name"]}
     features = tfds.features.FeaturesDict(
         {
             "image": tfds.features.Image(
                 encoding_format="jpeg" if suffixes <= {b"jpg", b"jpeg"} else None
             ),
-            "label": tfds.features.ClassLabel(names=classes),
+            "label": tfds.features.ClassLabel(names=list(classes)),
             "file_name": tfds.features.Text(),
         }
     )

@@ -16,9 +16,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.datasets.imagenet2012 import imagenet2012_dataset_builder as tfds_imagenet
 
-from wae_jax.data import lookup
-from wae_jax.data.decode import DecodeError
+from wae_jax.data.images.decode import DecodeError
 from wae_jax.data.prepare import examples, shards, tars, tfds_fixes, workspace
+from wae_jax.data.sources import lookup
 from wae_jax.errors import UserError
 from wae_jax.runtime.console import say
 

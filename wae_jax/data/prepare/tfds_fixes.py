@@ -11,7 +11,7 @@ import PIL.Image
 import simplejpeg
 from tensorflow_datasets.datasets.imagenet2012 import imagenet2012_dataset_builder as tfds_imagenet
 
-from wae_jax.data.decode import DecodeError, decode
+from wae_jax.data.images.decode import DecodeError, decode
 
 # Values of the feature `file_name`.
 NAMES = frozenset([*tfds_imagenet.CMYK_IMAGES, *tfds_imagenet.PNG_IMAGES])

@@ -6,8 +6,8 @@ import PIL.Image
 import pytest
 
 from wae_jax.data import DecodeError, EncodedImage, ImageNetEval, decode, open_source
-from wae_jax.data.decode import with_height
-from wae_jax.data.transforms import resize_into
+from wae_jax.data.images.decode import with_height
+from wae_jax.data.images.transforms import resize_into
 
 SIZE = (64, 64)
 

@@ -62,6 +62,28 @@ def test_mixed_formats(photo_folder, photo_maker, tmp_path):
     assert {record["image"].shape for record in images} == {(36, 48, 3)}
 
 
+def test_numbers_are_the_training_splits(photo_folder, photo_maker, tmp_path):
+    """Whatever lies beside the splits, and without photos of its own, does not matter."""
+    (photo_folder / "validation" / "cow").mkdir()
+    (photo_folder / "scripts" / "cache").mkdir(parents=True)
+    (photo_folder / "test" / "owl").mkdir(parents=True)
+    (photo_folder / "test" / "owl" / "1.jpg").write_bytes(photo_maker(90))
+    folder = prepare_folder(photo_folder, "birds", data_dir=tmp_path / "tfds")
+    info = tfds.builder_from_directory(folder).info
+    assert info.features["label"].names == ["ant", "bee", "owl"]
+    assert set(info.splits) == {"train", "validation", "test"}
+    test = open_source("birds", "test", data_dir=tmp_path / "tfds")
+    assert test.read([0]) == [(photo_maker(90), 2)]
+
+
+def test_without_a_training_split_all_number_them(photo_folder, tmp_path):
+    (photo_folder / "train").rename(photo_folder / "first")
+    (photo_folder / "validation" / "bee").rename(photo_folder / "validation" / "cow")
+    folder = prepare_folder(photo_folder, "birds", data_dir=tmp_path / "tfds")
+    info = tfds.builder_from_directory(folder).info
+    assert info.features["label"].names == ["ant", "bee", "cow", "owl"]
+
+
 def test_mistakes(photo_folder, tmp_path):
     data_dir = tmp_path / "tfds"
     for root, name, message in (
@@ -72,3 +94,16 @@ def test_mistakes(photo_folder, tmp_path):
         with pytest.raises(UserError, match=message):
             prepare_folder(root, name, data_dir=data_dir)
         assert not contents(tmp_path / "tfds")
+
+
+def test_classes_that_cannot_be(photo_folder, tmp_path):
+    """As in folders that are read in place."""
+    data_dir = tmp_path / "tfds"
+    (photo_folder / "validation" / "bee").rename(photo_folder / "validation" / "cow")
+    with pytest.raises(UserError, match=r"validation has photos of classes .* split train .*: cow"):
+        prepare_folder(photo_folder, "birds", data_dir=data_dir)
+    (photo_folder / "validation" / "cow").rename(photo_folder / "validation" / "bee")
+    (photo_folder / "train" / "fly").mkdir()
+    with pytest.raises(UserError, match=r"the class folder .*/train/fly has no photos"):
+        prepare_folder(photo_folder, "birds", data_dir=data_dir)
+    assert not contents(data_dir)

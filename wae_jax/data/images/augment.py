@@ -17,7 +17,7 @@ import numpy as np
 import scipy.special
 
 from wae_jax.config import ColourJitterSettings, DataSettings, RandAugmentSettings
-from wae_jax.data import image_ops, transforms
+from wae_jax.data.images import image_ops, transforms
 from wae_jax.errors import UserError
 
 _MAX_MAGNITUDE = 30

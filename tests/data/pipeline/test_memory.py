@@ -7,7 +7,7 @@ import numpy as np
 import PIL.Image
 import psutil
 
-from wae_jax.data import make_train_loader, make_transform, open_source
+from wae_jax.data import DecodedRecords, make_train_loader, make_transform, open_source
 
 RECORDS = 20_000
 
@@ -26,7 +26,7 @@ def test_memory_is_flat_over_an_epoch(tmp_path):
     assert len(source) == RECORDS
     process, found, labels = psutil.Process(), [], []
     with make_train_loader(
-        source,
+        DecodedRecords(source),
         make_transform("imagenet", 64, True),
         batch_size=100,
         seed=0,

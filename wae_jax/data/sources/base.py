@@ -2,10 +2,9 @@
 
 import abc
 import dataclasses
-import functools
 from collections.abc import Sequence
 
-from wae_jax.data.records import DecodedRecords
+from wae_jax.data.sources.classes import Classes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +26,11 @@ class SourceInfo:
     class_names: tuple[str, ...] | None
     num_examples: int
     image_shape: tuple[int, int, int] | None
+
+    @property
+    def classes(self) -> Classes:
+        """The classes, for `open_source` of another split."""
+        return Classes(self.num_classes, self.class_names, f"{self.split} of {self.name}")
 
 
 class Source(abc.ABC):
@@ -66,11 +70,6 @@ class Source(abc.ABC):
     @abc.abstractmethod
     def where(self, index: int) -> str:
         """Says in which file a record lies, for messages."""
-
-    @functools.cached_property
-    def decoded(self) -> DecodedRecords:
-        """The same records decoded; all loaders of this source share what is kept in memory."""
-        return DecodedRecords(self)
 
     def __repr__(self) -> str:
         return f"{self.info.split} of {self.info.name} ({len(self)} records)"

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import PIL.Image
 
-from wae_jax.data.decode import Box, EncodedImage
+from wae_jax.data.images.decode import Box, EncodedImage
 from wae_jax.errors import UserError
 
 # A decoded image, or one that is decoded when it is needed.

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from wae_jax.data import fetch
+from wae_jax.data.sources import fetch
 from wae_jax.errors import UserError
 
 BODY = bytes(range(256)) * 5000

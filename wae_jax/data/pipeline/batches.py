@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from wae_jax.data import order, transforms
-from wae_jax.data.augment import Mix
+from wae_jax.data import order
 from wae_jax.data.bad import POLICIES, BadRecordError, Skipped
-from wae_jax.data.records import DecodedRecords
+from wae_jax.data.images import transforms
+from wae_jax.data.images.augment import Mix
+from wae_jax.data.pipeline.records import DecodedRecords
 from wae_jax.errors import UserError
 
 _MAX_SUBSTITUTES = 100  # bad records in a row after which the whole data set must be at fault

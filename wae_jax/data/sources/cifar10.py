@@ -20,8 +20,8 @@ import tensorflow_datasets as tfds
 from absl import logging
 from tensorflow_datasets.image_classification import cifar as tfds_cifar
 
-from wae_jax.data import fetch, prepared
-from wae_jax.data.decode import decode
+from wae_jax.data.images.decode import decode
+from wae_jax.data.sources import fetch, prepared
 from wae_jax.errors import UserError
 
 VERSION = "3.0.2"

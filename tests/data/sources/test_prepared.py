@@ -1,10 +1,10 @@
 import pytest
 import tensorflow_datasets as tfds
 
-from wae_jax.data import prepared
+from wae_jax.data.sources import prepared
 from wae_jax.errors import UserError
 
-from .conftest import make_builder
+from ..conftest import make_builder
 
 
 class Prepare:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from wae_jax.data import fetch
+from wae_jax.data.sources import fetch
 
 # Written last into a prepared folder: {file name: size in bytes} of everything else in it.
 _MANIFEST = "prepared.json"

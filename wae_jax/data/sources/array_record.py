@@ -17,9 +17,10 @@ from array_record.python.array_record_module import ArrayRecordReader
 from google.protobuf import message
 from tensorflow_datasets.proto import tf_example_pb2
 
-from wae_jax.data import cifar10, folder, lookup, photos, photos_500x375
 from wae_jax.data.bad import BadRecordError
-from wae_jax.data.base import Source, SourceInfo
+from wae_jax.data.sources import cifar10, folder, lookup, photos, photos_500x375
+from wae_jax.data.sources.base import Source, SourceInfo
+from wae_jax.data.sources.classes import Classes, check_same_classes
 from wae_jax.errors import UserError
 
 _SELF_PREPARED = {
@@ -80,7 +81,12 @@ class ArrayRecordSource(Source):
 
 
 def open_source(
-    name: str, split: str, *, data_dir: str | os.PathLike = "", cache_dir: str | os.PathLike = ""
+    name: str,
+    split: str,
+    *,
+    data_dir: str | os.PathLike = "",
+    cache_dir: str | os.PathLike = "",
+    classes: Classes | None = None,
 ) -> Source:
     """Opens one split of a data set.
 
@@ -92,18 +98,27 @@ def open_source(
         `~/tensorflow_datasets`. A self-preparing data set is looked up here only if this is given.
         For "folder": where the photos are, as split/class/photo.jpg.
       cache_dir: where self-preparing data sets are kept, see `fetch.cache_root`.
+      classes: what labels must stand for: those of the split that a network was, or will be,
+        trained on. A split of "folder" may lack some. None, for the split to train on: its own.
 
     Raises:
-      UserError: no such data set or split, not in ArrayRecord format, or without the features
-        `image` and `label`.
+      UserError: no such data set or split, not in ArrayRecord format, without the features `image`
+        and `label`, or of other classes.
     """
+    source = _open(name, split, data_dir, cache_dir, classes)
+    if classes is not None:
+        check_same_classes(source.info.classes, classes)
+    return source
+
+
+def _open(name: str, split: str, data_dir, cache_dir, classes: Classes | None) -> Source:
     if name == folder.NAME:
         if not data_dir:
             raise UserError(
                 "the data set 'folder' needs --config.data.data_dir=FOLDER, the folder "
                 "that holds SPLIT/CLASS/PHOTO.jpg"
             )
-        return folder.open_folder(Path(data_dir).expanduser(), split)
+        return folder.open_folder(Path(data_dir).expanduser(), split, classes)
     module = _SELF_PREPARED.get(name)
     if module is not None and not (data_dir and (Path(data_dir) / name).is_dir()):
         directory = module.prepare(cache_dir)

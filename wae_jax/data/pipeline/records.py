@@ -3,15 +3,12 @@
 import math
 import threading
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from wae_jax.data.bad import BadRecordError
-from wae_jax.data.decode import DecodeError, EncodedImage, decode
-
-if TYPE_CHECKING:
-    from wae_jax.data.base import Source
+from wae_jax.data.images.decode import DecodeError, EncodedImage, decode
+from wae_jax.data.sources.base import Source
 
 # CIFAR-10's training split takes 154 MB; photos never qualify, as their shapes vary.
 _MAX_KEPT_BYTES = 1 << 30
@@ -20,14 +17,15 @@ _MAX_KEPT_BYTES = 1 << 30
 class DecodedRecords:
     """Reads decoded images. Where all of them fit into memory, each is decoded only once.
 
-    Safe to share between threads. A pickled copy starts with an empty memory.
+    Make one per source and give it to all its loaders: they share what is kept. Safe to share
+    between threads. A pickled copy starts with an empty memory.
 
     Attributes:
       source: what is read.
       kept: whether decoded images stay in memory.
     """
 
-    def __init__(self, source: "Source"):
+    def __init__(self, source: Source):
         self.source = source
         self._lock = threading.Lock()
         self._images = None  # uint8 (N, H, W, 3), allocated by the system page by page

@@ -16,9 +16,11 @@ import grain
 import numpy as np
 from absl import flags
 
-from wae_jax.data import augment, batches, order, transforms
+from wae_jax.data import order
 from wae_jax.data.bad import Tally
-from wae_jax.data.base import Source
+from wae_jax.data.images import augment, transforms
+from wae_jax.data.pipeline import batches
+from wae_jax.data.pipeline.records import DecodedRecords
 from wae_jax.errors import UserError
 from wae_jax.runtime import process
 
@@ -84,7 +86,7 @@ class EvalLoader:
 
 
 def make_train_loader(
-    source: Source,
+    records: DecodedRecords,
     transform: transforms.Transform,
     *,
     batch_size: int,
@@ -102,7 +104,7 @@ def make_train_loader(
     """Makes the endless stream of shuffled epochs, batch by batch; nothing is dropped.
 
     Args:
-      source: the split to train on.
+      records: the split to train on; all loaders of one split share them.
       transform: from `augment.train_transform` or `transforms.make_transform(..., train=True)`.
       batch_size: examples per global batch, over all processes.
       seed: decides order, crops and flips; 0 <= seed < 2**63.
@@ -127,7 +129,8 @@ def make_train_loader(
     if mix:
         mix.check_batch_size("the batch size", batch_size, process_count)
     shard = order.Shard(batch_size, process_index, process_count)
-    examples = batches.Examples(source.decoded, transform, seed, bad_records)
+    examples = batches.Examples(records, transform, seed, bad_records)
+    source = records.source
     make_batch = batches.TrainBatches(examples, shard, mix)
     stop = _ENDLESS if num_batches is None else start_batch + num_batches
     dataset = _dataset(make_batch, start_batch, stop, workers, threads, prefetch)
@@ -146,7 +149,7 @@ def make_train_loader(
 
 
 def make_eval_loader(
-    source: Source,
+    records: DecodedRecords,
     transform: transforms.Transform,
     *,
     batch_size: int,
@@ -164,11 +167,11 @@ def make_eval_loader(
     those of `make_train_loader`.
     """
     shard = order.Shard(batch_size, process_index, process_count)
-    examples = batches.Examples(source.decoded, transform, 0, bad_records)
+    examples = batches.Examples(records, transform, 0, bad_records)
     make_batch = batches.EvalBatches(examples, shard)
-    num_batches = -(-len(source) // batch_size)
+    num_batches = -(-len(records.source) // batch_size)
     dataset = _dataset(make_batch, 0, num_batches, workers, threads, prefetch)
-    return EvalLoader(dataset, num_batches, Tally(repr(source)))
+    return EvalLoader(dataset, num_batches, Tally(repr(records.source)))
 
 
 def check_resume(state: dict[str, Any], loader: TrainLoader) -> None:

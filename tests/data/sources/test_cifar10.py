@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from wae_jax.data import cifar10, decode, fetch
+from wae_jax.data import decode
+from wae_jax.data.sources import cifar10, fetch
 from wae_jax.errors import UserError
 
 

@@ -16,7 +16,7 @@ from typing import ClassVar
 
 import tensorflow_datasets as tfds
 
-from wae_jax.data import fetch, prepared
+from wae_jax.data.sources import fetch, prepared
 
 NAME, VERSION = "foolbox_photos", "1.0.0"
 PYPI_PACKAGE, PYPI_VERSION = "foolbox", "3.3.4"

@@ -1,4 +1,4 @@
-from wae_jax.data import decode, make_eval_loader, make_transform, open_source
+from wae_jax.data import DecodedRecords, decode, make_eval_loader, make_transform, open_source
 
 
 def test_photos():
@@ -17,7 +17,9 @@ def test_photos():
 
 def test_photos_at_224_pixels():
     source = open_source("foolbox_photos", "validation")
-    loader = make_eval_loader(source, make_transform("imagenet", 224, False), batch_size=8)
+    loader = make_eval_loader(
+        DecodedRecords(source), make_transform("imagenet", 224, False), batch_size=8
+    )
     batches = list(loader)
     assert [int(batch["mask"].sum()) for batch in batches] == [8, 8, 4]
     assert all(batch["image"].shape == (8, 224, 224, 3) for batch in batches)

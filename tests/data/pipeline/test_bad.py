@@ -9,6 +9,7 @@ import PIL.Image
 import pytest
 
 from wae_jax.data import (
+    DecodedRecords,
     check_resume,
     decode,
     make_eval_loader,
@@ -18,7 +19,7 @@ from wae_jax.data import (
 )
 from wae_jax.errors import UserError
 
-from .conftest import make_builder
+from ..conftest import make_builder
 
 GOOD, SIZE = 20, 48
 TRAIN, EVAL = (make_transform("imagenet", SIZE, train) for train in (True, False))
@@ -69,7 +70,7 @@ def bad_records(source):
 
 def train_batches(source, count, **options):
     options = {"batch_size": 8, "seed": 3, "num_batches": count, "bad_records": "skip"} | options
-    with make_train_loader(source, TRAIN, **options) as loader:
+    with make_train_loader(DecodedRecords(source), TRAIN, **options) as loader:
         return list(loader)
 
 
@@ -93,7 +94,7 @@ def test_error_names_the_file(tmp_path, photos, kind, train):
         if train:
             train_batches(source, 1, bad_records="error")
         else:
-            list(make_eval_loader(source, EVAL, batch_size=4))
+            list(make_eval_loader(DecodedRecords(source), EVAL, batch_size=4))
     assert "\n" not in str(error.value)
 
 
@@ -144,11 +145,11 @@ def test_resume_is_exact(bad_source):
     everything = train_batches(bad_source, 9)
     step = int(np.random.default_rng().integers(1, 8))
     options = {"batch_size": 8, "seed": 3, "bad_records": "skip"}
-    with make_train_loader(bad_source, TRAIN, threads=2, **options) as loader:
+    with make_train_loader(DecodedRecords(bad_source), TRAIN, threads=2, **options) as loader:
         assert_same([next(loader) for _ in range(step)], everything[:step])
         state = loader.state()
     with make_train_loader(
-        bad_source,
+        DecodedRecords(bad_source),
         TRAIN,
         start_batch=state["next_batch"],
         threads=3,
@@ -162,7 +163,9 @@ def test_resume_is_exact(bad_source):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_evaluation_masks_them(bad_source, caplog, workers):
     bad = bad_records(bad_source)
-    loader = make_eval_loader(bad_source, EVAL, batch_size=8, bad_records="skip", workers=workers)
+    loader = make_eval_loader(
+        DecodedRecords(bad_source), EVAL, batch_size=8, bad_records="skip", workers=workers
+    )
     total = f"skipped {len(BAD)} bad record(s) of {bad_source!r}, met {len(BAD)} time(s)"
     with caplog.at_level(logging.WARNING, "wae_jax"):
         batches = list(loader)
@@ -197,7 +200,7 @@ def test_label_out_of_range(tmp_path, label, shape, caplog):
     read = source._read_one
     source._read_one = lambda i: (read(i)[0], label if i == 1 else 4)
     with (
-        make_train_loader(source, small, batch_size=3, seed=0) as loader,
+        make_train_loader(DecodedRecords(source), small, batch_size=3, seed=0) as loader,
         pytest.raises(
             UserError,
             match=rf"record 1 of .*train\.array_record-00000-of-00001: its "
@@ -207,7 +210,9 @@ def test_label_out_of_range(tmp_path, label, shape, caplog):
         next(loader)
     with (
         caplog.at_level(logging.WARNING, "wae_jax"),
-        make_train_loader(source, small, batch_size=3, seed=0, bad_records="skip") as loader,
+        make_train_loader(
+            DecodedRecords(source), small, batch_size=3, seed=0, bad_records="skip"
+        ) as loader,
     ):
         for _ in range(3):
             np.testing.assert_array_equal(next(loader)["label"], [4, 4, 4])
@@ -229,8 +234,8 @@ def test_flipped_bits_in_a_shard(tmp_path, photos, caplog):
     shard.write_bytes(content)
     source = open_source("foolbox_photos", "train", data_dir=tmp_path)
     with pytest.raises(UserError, match=rf"record \d+ of {shard}: it cannot be read: .*orrupt"):
-        list(make_eval_loader(source, EVAL, batch_size=8))
-    batches = list(make_eval_loader(source, EVAL, batch_size=8, bad_records="skip"))
+        list(make_eval_loader(DecodedRecords(source), EVAL, batch_size=8))
+    batches = list(make_eval_loader(DecodedRecords(source), EVAL, batch_size=8, bad_records="skip"))
     assert sum(batch["mask"].sum() for batch in batches) == 19
 
 
@@ -266,7 +271,7 @@ def test_odd_images_are_no_bad_records(tmp_path, photos, kind):
     mode, file_format, tolerance = ODD[kind]
     data = converted(photos[0], mode, file_format)
     source = open_source("folder", "train", data_dir=folder_with(tmp_path, [data], {}))
-    (batch,) = make_eval_loader(source, EVAL, batch_size=1)
+    (batch,) = make_eval_loader(DecodedRecords(source), EVAL, batch_size=1)
     original = PIL.Image.open(io.BytesIO(photos[0]))
     if mode == "L":
         original = original.convert("L")

@@ -11,8 +11,9 @@ import scipy.stats
 
 from wae_jax import data
 from wae_jax.config import ColourJitterSettings, RandAugmentSettings, settings_from_config
-from wae_jax.data import augment, image_ops, order, transforms
-from wae_jax.data.loader import make_train_loader
+from wae_jax.data import order
+from wae_jax.data.images import augment, image_ops, transforms
+from wae_jax.data.pipeline.loader import make_train_loader
 from wae_jax.errors import UserError
 
 SIZE = 224
@@ -22,7 +23,7 @@ SIZE = 224
 def photos():
     """uint8 (4, 224, 224, 3): real photos."""
     source = data.open_source("foolbox_photos", "validation")
-    images = source.decoded.read(np.arange(4))[0]
+    images = data.DecodedRecords(source).read(np.arange(4))[0]
     return data.make_transform("imagenet", SIZE, train=False)(images, np.empty((4, 0)))
 
 
@@ -322,7 +323,7 @@ def batches(cifar_train, settings):
     def batches(first, last, changes=None, **options):
         d = settings(**dict(ALL, **changes or {}))
         with make_train_loader(
-            cifar_train,
+            data.DecodedRecords(cifar_train),
             data.train_transform(d),
             batch_size=16,
             seed=3,
@@ -406,7 +407,7 @@ def test_augmented_batches_keep_shape_and_place(kind, settings, cifar_train):
     """Each image comes from its own record, whichever crop is under it."""
     d = settings(**ALL | {"augmentation": kind, "rand_augment.ops": 0})
     transform = data.train_transform(d)
-    images = cifar_train.decoded.read(np.arange(8))[0]
+    images = data.DecodedRecords(cifar_train).read(np.arange(8))[0]
     numbers = order.uniforms(0, 0, np.arange(8), transform.draws)
     whole = transform(images, numbers)
     assert whole.shape == (8, 32, 32, 3)

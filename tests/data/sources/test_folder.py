@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wae_jax.data import make_eval_loader, make_transform, open_source
+from wae_jax.data import Classes, DecodedRecords, make_eval_loader, make_transform, open_source
 from wae_jax.errors import UserError
 
 CLASSES = ("cat", "dog", "zebra")
@@ -123,25 +123,113 @@ def test_missing_and_empty_folders(tmp_path):
         open_source("folder", "train", data_dir=tmp_path)
 
 
+def test_a_folder_without_class_folders_is_no_split(tmp_path, encoded):
+    write(tmp_path, {"train": 2}, encoded)
+    (tmp_path / "downloads").mkdir()
+    (tmp_path / "downloads" / "photos.tar").touch()
+    assert len(open_source("folder", "train", data_dir=tmp_path)) == 6
+    with pytest.raises(UserError, match="no split 'test'; its splits are train, or a part"):
+        open_source("folder", "test", data_dir=tmp_path)
+
+
 def test_empty_class(tmp_path, encoded):
     write(tmp_path, {"train": 2}, encoded)
+    write(tmp_path, {"extra": 1}, encoded, classes=("dog",))
     for photo in (tmp_path / "train" / "dog").iterdir():
         photo.unlink()
     with pytest.raises(UserError, match="train/dog has no photos"):
         open_source("folder", "train", data_dir=tmp_path)
+    assert open_source("folder", "train+extra", data_dir=tmp_path).info.class_names == CLASSES
 
 
-def test_splits_with_different_classes(tmp_path, encoded):
+def by_class(source) -> dict[str, int]:
+    """{class folder: label}, after a look at every record."""
+    labels = {}
+    for i, (_, label) in enumerate(source.read(range(len(source)))):
+        assert labels.setdefault(Path(source.where(i)).parent.name, label) == label
+    return labels
+
+
+@pytest.mark.parametrize("split", ["validation", "validation[:50%]+validation[50%:]"])
+def test_a_split_may_lack_classes(tmp_path, encoded, split):
+    """Numbers are the training split's; a class may have no folder, or an empty one."""
     write(tmp_path, {"train": 2}, encoded)
-    write(tmp_path, {"validation": 2}, encoded, classes=("cat", "dog", "zbera"))
-    for split in ("train", "validation"):
-        with pytest.raises(UserError, match="different classes: only one of them has zbera, zebra"):
-            open_source("folder", split, data_dir=tmp_path)
+    write(tmp_path, {"validation": 2}, encoded, classes=("dog", "zebra"))
+    train = open_source("folder", "train", data_dir=tmp_path)
+    classes = train.info.classes
+    source = open_source("folder", split, data_dir=tmp_path, classes=classes)
+    assert by_class(train) == {"cat": 0, "dog": 1, "zebra": 2}
+    assert by_class(source) == {"dog": 1, "zebra": 2}
+    assert (source.info.num_classes, source.info.class_names) == (3, CLASSES)
+    for photo in (tmp_path / "validation" / "dog").iterdir():
+        photo.unlink()
+    (tmp_path / "validation" / "owl").mkdir()  # without photos it is no other class
+    source = open_source("folder", split, data_dir=tmp_path, classes=classes)
+    assert by_class(source) == {"zebra": 2}
+
+
+def test_numbers_need_not_follow_the_alphabet(tmp_path, encoded):
+    """Those of a checkpoint count, in whatever order they are; that of the records stays."""
+    write(tmp_path, {"train": 2}, encoded)
+    source = open_source("folder", "train", data_dir=tmp_path)
+    classes = Classes(4, ("zebra", "owl", "dog", "cat"), "the checkpoint")
+    other = open_source("folder", "train", data_dir=tmp_path, classes=classes)
+    assert by_class(other) == {"cat": 3, "dog": 2, "zebra": 0}
+    assert [d for d, _ in other.read(range(6))] == [d for d, _ in source.read(range(6))]
+
+
+@pytest.mark.parametrize(
+    "other, told",
+    [
+        (("cat", "dog", "zbera"), "zbera"),
+        (("cat", "owl", "yak"), "owl, yak"),
+        (("cat", "dog", "owl", "zebra"), "owl"),
+    ],
+)
+def test_a_split_has_no_other_classes(tmp_path, encoded, other, told):
+    """However many they are, and also beside the training split."""
+    write(tmp_path, {"train": 2}, encoded)
+    write(tmp_path, {"val": 2}, encoded, classes=other)
+    classes = open_source("folder", "train", data_dir=tmp_path).info.classes
+    for split in ("val", "val[:1]", "train[:3]+val"):
+        with pytest.raises(UserError) as error:
+            open_source("folder", split, data_dir=tmp_path, classes=classes)
+        assert str(error.value) == (
+            f"{tmp_path}/val has photos of classes that train of folder lacks: {told}"
+        )
+
+
+@pytest.mark.parametrize("split", ["train+val", "val+train", "train[:50%]+val[1:]"])
+def test_classes_of_a_union(tmp_path, encoded, split):
+    write(tmp_path, {"train": 4}, encoded, classes=("dog", "owl"))
+    write(tmp_path, {"val": 4}, encoded, classes=("cat", "dog"))
+    source = open_source("folder", split, data_dir=tmp_path)
+    assert source.info.class_names == ("cat", "dog", "owl")
+    assert len(source) == (16 if "[" not in split else 4 + 7)
+    assert by_class(source).items() <= {"cat": 0, "dog": 1, "owl": 2}.items()
+    assert {0, 1} <= set(by_class(source).values())
+    val = open_source("folder", "val", data_dir=tmp_path, classes=source.info.classes)
+    assert by_class(val) == {"cat": 0, "dog": 1}
+
+
+def test_without_names_the_number_of_classes_decides(tmp_path, encoded):
+    """As for imported weights, whose names are in words."""
+    write(tmp_path, {"val": 2}, encoded)
+    numbers = Classes(3, None, "the checkpoint")
+    assert by_class(open_source("folder", "val", data_dir=tmp_path, classes=numbers))["zebra"] == 2
+    with pytest.raises(UserError, match="val of folder has 3 classes, and the checkpoint has 1000"):
+        open_source(
+            "folder", "val", data_dir=tmp_path, classes=Classes(1000, None, "the checkpoint")
+        )
 
 
 def test_through_the_loader(photos):
     source = open_source("folder", "validation", data_dir=photos)
-    batches = list(make_eval_loader(source, make_transform("imagenet", 64, False), batch_size=8))
+    batches = list(
+        make_eval_loader(
+            DecodedRecords(source), make_transform("imagenet", 64, False), batch_size=8
+        )
+    )
     assert [batch["mask"].sum() for batch in batches] == [8, 4]
     labels = np.concatenate([batch["label"][batch["mask"] > 0] for batch in batches])
     np.testing.assert_array_equal(np.bincount(labels), [4, 4, 4])

@@ -1,0 +1,1 @@
+"""Images on the host: decoding, crops and resizes, augmentation; NumPy arrays in and out."""

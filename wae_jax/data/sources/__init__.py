@@ -1,0 +1,1 @@
+"""Sources: random access to the encoded images and labels of a data set, whoever prepared it."""
