@@ -20,10 +20,10 @@ from wae_jax.data.pipeline.loader import (
     make_train_loader,
 )
 from wae_jax.data.pipeline.records import DecodedRecords
-from wae_jax.data.sources.array_record import open_source
 from wae_jax.data.sources.base import Source, SourceInfo
 from wae_jax.data.sources.classes import Classes, check_same_classes
 from wae_jax.data.sources.fetch import cache_root, fetch_npm, fetch_pypi, fetch_url
+from wae_jax.data.sources.open import open_source
 
 __all__ = [
     "Batch",

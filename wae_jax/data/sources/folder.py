@@ -18,6 +18,7 @@ from wae_jax.data import order
 from wae_jax.data.bad import BadRecordError
 from wae_jax.data.sources.base import Source, SourceInfo
 from wae_jax.data.sources.classes import Classes
+from wae_jax.data.sources.open_files import cannot_open
 from wae_jax.errors import UserError
 
 NAME = "folder"
@@ -40,8 +41,14 @@ class FolderSource(Source):
         return [(self._read_file(index), int(self._labels[index])) for index in indices]
 
     def _read_file(self, index: int) -> bytes:
+        path = self._path(index)
         try:
-            return self._path(index).read_bytes()
+            descriptor = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise cannot_open(path, error) from error
+        try:
+            with open(descriptor, "rb") as file:
+                return file.read()
         except OSError as error:
             raise BadRecordError(f"it cannot be read: {error.strerror}") from error
 
