@@ -1,7 +1,7 @@
 """Data: sources of encoded images, host-side transforms, and loaders that resume exactly."""
 
 from wae_jax.data.images.augment import make_mix, train_transform
-from wae_jax.data.images.decode import DecodeError, EncodedImage, decode
+from wae_jax.data.images.decode import PHOTO_SUFFIXES, DecodeError, EncodedImage, decode
 from wae_jax.data.images.transforms import (
     ImageNetEval,
     ImageNetTrain,
@@ -26,6 +26,7 @@ from wae_jax.data.sources.fetch import cache_root, fetch_npm, fetch_pypi, fetch_
 from wae_jax.data.sources.open import open_source
 
 __all__ = [
+    "PHOTO_SUFFIXES",
     "Batch",
     "Classes",
     "DecodeError",
