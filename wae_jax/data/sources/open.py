@@ -8,15 +8,15 @@ writes its layout.
 import os
 from pathlib import Path
 
-from wae_jax.data.sources import array_record, cifar10, folder, lookup, photos, photos_500x375
+from wae_jax.data.sources import array_record, cifar10, folder, lookup, photos
 from wae_jax.data.sources.base import Source
 from wae_jax.data.sources.classes import Classes, check_same_classes
 from wae_jax.errors import UserError
 
 _SELF_PREPARED = {
-    "cifar10": cifar10,
-    "foolbox_photos": photos,
-    "photos_500x375": photos_500x375,
+    "cifar10": cifar10.prepare,
+    "foolbox_photos": photos.prepare_foolbox_photos,
+    "photos_500x375": photos.prepare_photos_500x375,
 }
 
 
@@ -59,9 +59,9 @@ def _open(name: str, split: str, data_dir, cache_dir, classes: Classes | None) -
                 "that holds SPLIT/CLASS/PHOTO.jpg"
             )
         return folder.open_folder(Path(data_dir).expanduser(), split, classes)
-    module = _SELF_PREPARED.get(name)
-    if module is not None and not (data_dir and (Path(data_dir) / name).is_dir()):
-        directory = module.prepare(cache_dir)
+    prepare = _SELF_PREPARED.get(name)
+    if prepare is not None and not (data_dir and (Path(data_dir) / name).is_dir()):
+        directory = prepare(cache_dir)
     else:
         directory = lookup.find_prepared(
             name, data_dir, self_prepared=(*_SELF_PREPARED, folder.NAME)
