@@ -19,7 +19,7 @@ from test_pytorch import TOLERANCE, run
 
 from wae_jax import __main__ as program
 from wae_jax.data import fetch_npm, fetch_pypi
-from wae_jax.data.sources.photos import PYPI_PACKAGE, PYPI_SHA256, PYPI_VERSION
+from wae_jax.data.sources.photos import FOOLBOX
 from wae_jax.errors import UserError
 from wae_jax.pretrained import keras
 from wae_jax.pretrained.files import read_keras
@@ -199,7 +199,7 @@ def test_real_resnet50_knows_the_photos(imagenet_resnet50, tmp_path, monkeypatch
     )
     assert figures["eval_count"] == 20
     assert figures["top1"] * 20 >= 18.9
-    with zipfile.ZipFile(fetch_pypi(PYPI_PACKAGE, PYPI_VERSION, PYPI_SHA256)) as archive:
+    with zipfile.ZipFile(fetch_pypi(*FOOLBOX)) as archive:
         for name in archive.namelist():
             if re.fullmatch(r"foolbox/data/imagenet_\d\d_\d+\.jpg", name):
                 archive.extract(name, photos)

@@ -1,7 +1,7 @@
 """Data: sources of encoded images, host-side transforms, and loaders that resume exactly."""
 
 from wae_jax.data.images.augment import make_mix, train_transform
-from wae_jax.data.images.decode import DecodeError, EncodedImage, decode
+from wae_jax.data.images.decode import PHOTO_SUFFIXES, DecodeError, EncodedImage, decode
 from wae_jax.data.images.transforms import (
     ImageNetEval,
     ImageNetTrain,
@@ -20,12 +20,13 @@ from wae_jax.data.pipeline.loader import (
     make_train_loader,
 )
 from wae_jax.data.pipeline.records import DecodedRecords
-from wae_jax.data.sources.array_record import open_source
 from wae_jax.data.sources.base import Source, SourceInfo
 from wae_jax.data.sources.classes import Classes, check_same_classes
 from wae_jax.data.sources.fetch import cache_root, fetch_npm, fetch_pypi, fetch_url
+from wae_jax.data.sources.open import open_source
 
 __all__ = [
+    "PHOTO_SUFFIXES",
     "Batch",
     "Classes",
     "DecodeError",

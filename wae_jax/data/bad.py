@@ -10,7 +10,11 @@ _log = logging.getLogger("wae_jax")
 
 
 class BadRecordError(ValueError):
-    """A record cannot be used; the message says why, not which."""
+    """A record cannot be used; the message says why, not which.
+
+    A file that cannot be opened is no bad record: next to nothing would be left of a data set whose
+    disk is gone, and nobody would know. It is a UserError under every policy.
+    """
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,8 +17,6 @@ from wae_jax.errors import UserError
 from wae_jax.inference.fold import for_inference
 
 BATCH_SIZE = 16
-# What a folder is searched for; a file named on the command line may have any name.
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,9 +60,10 @@ def find_images(paths: Sequence[str]) -> list[Path]:
     found = []
     for path in map(Path, paths):
         if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+            suffixes = data.PHOTO_SUFFIXES
+            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in suffixes)
             if not inside:
-                raise UserError(f"no image files in {path} (they end in {', '.join(SUFFIXES)})")
+                raise UserError(f"no image files in {path} (they end in {', '.join(suffixes)})")
             found += inside
         elif path.exists():
             found.append(path)

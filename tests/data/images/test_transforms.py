@@ -6,6 +6,7 @@ import PIL.Image
 import pytest
 
 from wae_jax.data import (
+    PHOTO_SUFFIXES,
     DecodeError,
     ImageNetEval,
     ImageNetTrain,
@@ -62,10 +63,37 @@ def test_decode_16_bit_gray():
     np.testing.assert_array_equal(decoded, np.repeat(gray[..., None], 3, axis=2))
 
 
-def encode_array_16(gray):
+def encode_array_16(gray, kind="PNG"):
     file = io.BytesIO()
-    PIL.Image.fromarray(gray.astype(np.uint16) << 8).save(file, "PNG")
+    PIL.Image.fromarray(gray.astype(np.uint16) << 8).save(file, kind)
     return file.getvalue()
+
+
+@pytest.mark.parametrize("suffix", PHOTO_SUFFIXES)
+def test_what_is_taken_for_a_photo_can_be_decoded(suffix):
+    """Whole, and not when it is cut; of an animation the first frame."""
+    image = np.full((64, 80, 3), (200, 30, 90), np.uint8)
+    image[:32] = (10, 250, 130)
+    kind = PIL.Image.registered_extensions()[suffix]
+    more = {"GIF": {"save_all": True, "append_images": [PIL.Image.new("RGB", (80, 64))]}}
+    data = encode(image, kind, **more.get(kind, {}))
+    found = decode(data)
+    assert found.shape == image.shape
+    assert np.abs(found.astype(int) - image).mean() <= 4
+    with pytest.raises(DecodeError):
+        decode(data[:100])
+
+
+def test_decode_tiff_of_more_than_8_bits():
+    """Gray of 16 bits as in PNG; numbers of unknown range are no image."""
+    gray = smooth_image(20, 30)[..., 0]
+    decoded = decode(encode_array_16(gray, "TIFF"))
+    np.testing.assert_array_equal(decoded, np.repeat(gray[..., None], 3, axis=2))
+    for kind in (np.float32, np.int32):
+        file = io.BytesIO()
+        PIL.Image.fromarray(gray.astype(kind)).save(file, "TIFF")
+        with pytest.raises(DecodeError, match="range is not known"):
+            decode(file.getvalue())
 
 
 def test_decode_ignores_orientation():

@@ -5,8 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wae_jax.data import Classes, DecodedRecords, make_eval_loader, make_transform, open_source
+from wae_jax.data import (
+    PHOTO_SUFFIXES,
+    Classes,
+    DecodedRecords,
+    make_eval_loader,
+    make_transform,
+    open_source,
+)
 from wae_jax.errors import UserError
+from wae_jax.evaluation.predict import find_images
 
 CLASSES = ("cat", "dog", "zebra")
 
@@ -234,6 +242,19 @@ def test_through_the_loader(photos):
     labels = np.concatenate([batch["label"][batch["mask"] > 0] for batch in batches])
     np.testing.assert_array_equal(np.bincount(labels), [4, 4, 4])
     assert batches[0]["image"].std() > 20
+
+
+def test_what_is_a_photo_by_its_name(tmp_path, encoded):
+    """What prediction takes for one too; anything else, and what is hidden, is passed over."""
+    folder = tmp_path / "train" / "a"
+    folder.mkdir(parents=True)
+    for name in (*(f"x{s}" for s in PHOTO_SUFFIXES), "y.JPG", ".hidden.jpg", "notes.txt", "jpg"):
+        (folder / name).write_bytes(encoded[0])
+    source = open_source("folder", "train", data_dir=tmp_path)
+    assert len(source) == len(PHOTO_SUFFIXES) + 1
+    found = {Path(source.where(i).removeprefix("file ")) for i in range(len(source))}
+    assert {".gif", ".tif", ".tiff"} < {path.suffix for path in found}
+    assert found | {folder / ".hidden.jpg"} == set(find_images([str(tmp_path)]))
 
 
 def test_odd_file_names(tmp_path, encoded):

@@ -1,7 +1,8 @@
 """Decoding image files to uint8 RGB (H, W, 3), whole or only the part that a crop needs.
 
 JPEG goes through simplejpeg (libjpeg-turbo), PNG through OpenCV, everything else, CMYK included,
-through Pillow. Orientation tags are ignored, as TFDS does.
+through Pillow. Orientation tags are ignored, as TFDS does; of several pages or frames the first
+counts.
 """
 
 import io
@@ -14,12 +15,16 @@ import simplejpeg
 
 from wae_jax.data.bad import BadRecordError
 
+# What the names of photos in folders end in, in any case; a file that is named may have any name.
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+
 # Top, left, height and width in pixels.
 Box = tuple[int, int, int, int]
 
 _JPEG_MAGIC, _PNG_MAGIC, _JPEG_END = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"\xff\xd9"
 _CV2_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 _ERRORS = (OSError, ValueError, SyntaxError, cv2.error, PIL.Image.DecompressionBombError)
+_ERRORS += (UserWarning,)  # Pillow's, of damaged TIFF, where warnings are errors
 # libjpeg-turbo warns of these, but every pixel is there: bytes between the last one and the next
 # marker (EOI, or a restart where we stop early), and a header that claims an odd JFIF version.
 _BYTES_LEFT = re.compile(r"extraneous bytes before marker 0xd[0-79]")
@@ -170,6 +175,11 @@ def _decode_other(data: bytes) -> np.ndarray:
             raise ValueError("PNG is cut short or damaged")
         return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     with PIL.Image.open(io.BytesIO(data)) as image:
+        # TIFF also has pixels of more than 8 bits, which Pillow would clip and not scale.
+        if image.mode.startswith("I;16"):
+            return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+        if image.mode in ("I", "F"):
+            raise ValueError("its pixels are numbers of 32 bits, whose range is not known")
         return np.array(image.convert("RGB"))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
+from wae_jax.data.images.decode import PHOTO_SUFFIXES
 from wae_jax.data.prepare import examples, shards, workspace
 from wae_jax.data.sources import lookup
 from wae_jax.data.sources.classes import Classes
@@ -18,7 +19,6 @@ from wae_jax.runtime.console import say
 
 VERSION = "1.0.0"
 TRAIN = "train"  # the split that numbers the classes, where there is one of this name
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -92,7 +92,7 @@ def scan(root: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...], str]:
         for class_name in subfolders(root / split):
             rows = []
             for entry in _files(root / split / class_name):
-                if not entry.name.lower().endswith(SUFFIXES):
+                if not entry.name.lower().endswith(PHOTO_SUFFIXES):
                     ignored.append(entry.path)
                     continue
                 name, status = f"{class_name}/{entry.name}", entry.stat()
@@ -102,7 +102,7 @@ def scan(root: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...], str]:
         if not any(map(len, found[split].values())):
             del found[split]  # a folder without photos is no split
     if not found:
-        raise UserError(f"no photo is at {root}/SPLIT/CLASS/PHOTO; names end in {SUFFIXES}")
+        raise UserError(f"no photo is at {root}/SPLIT/CLASS/PHOTO; names end in {PHOTO_SUFFIXES}")
     if ignored:
         say(f"{len(ignored)} files are left out, as their names are no photos': {ignored[0]}, ...")
     classes = _label(root, found)

@@ -1,33 +1,18 @@
-"""Random access to the encoded images and labels of a data set, by its name.
-
-`cifar10`, `foolbox_photos` and `photos_500x375` prepare themselves; `folder` is a folder of photos;
-every other name is a data set in TFDS's ArrayRecord layout, prepared by TFDS or anything that
-writes its layout. TensorFlow is never needed.
-"""
+"""Data sets in TFDS's ArrayRecord layout, whoever wrote it. TensorFlow is not needed."""
 
 import bisect
 import itertools
-import os
-import threading
 from pathlib import Path
 from typing import NamedTuple
 
 import tensorflow_datasets as tfds
-from array_record.python.array_record_module import ArrayRecordReader
 from google.protobuf import message
 from tensorflow_datasets.proto import tf_example_pb2
 
 from wae_jax.data.bad import BadRecordError
-from wae_jax.data.sources import cifar10, folder, lookup, photos, photos_500x375
 from wae_jax.data.sources.base import Source, SourceInfo
-from wae_jax.data.sources.classes import Classes, check_same_classes
+from wae_jax.data.sources.open_files import OpenFiles
 from wae_jax.errors import UserError
-
-_SELF_PREPARED = {
-    "cifar10": cifar10,
-    "foolbox_photos": photos,
-    "photos_500x375": photos_500x375,
-}
 
 
 class Shard(NamedTuple):
@@ -45,9 +30,9 @@ class ArrayRecordSource(Source):
         """`shards`: where the split's records lie, in their order."""
         self.info = info
         self._directory, self._shards = directory, shards
+        self._paths = [directory / shard.file for shard in shards]
         self._starts = list(itertools.accumulate((s.count for s in shards), initial=0))
-        self._lock = threading.Lock()
-        self._readers: list[ArrayRecordReader | None] = [None] * len(shards)
+        self._files = OpenFiles()
 
     def _read(self, indices):
         try:
@@ -58,11 +43,9 @@ class ArrayRecordSource(Source):
     def _read_one(self, index: int) -> tuple[bytes, int]:
         # Straight from the shard: TFDS's data source takes three times as long a photo.
         shard, position = self._locate(index)
-        if self._readers[shard] is None:
-            with self._lock:
-                path = self._directory / self._shards[shard].file
-                self._readers[shard] = ArrayRecordReader(str(path), "readahead_buffer_size:0")
-        return _parse(self._readers[shard].read([position])[0])
+        with self._files.borrow(self._paths[shard]) as reader:
+            record = reader.read([position])[0]
+        return _parse(record)
 
     def _locate(self, index: int) -> tuple[int, int]:
         """Number of the shard, and of the record in its file."""
@@ -71,7 +54,7 @@ class ArrayRecordSource(Source):
 
     def where(self, index):
         shard, position = self._locate(index)
-        return f"record {position} of {self._directory / self._shards[shard].file}"
+        return f"record {position} of {self._paths[shard]}"
 
     def __getstate__(self):
         return {"info": self.info, "directory": self._directory, "shards": self._shards}
@@ -80,56 +63,12 @@ class ArrayRecordSource(Source):
         self.__init__(**state)
 
 
-def open_source(
-    name: str,
-    split: str,
-    *,
-    data_dir: str | os.PathLike = "",
-    cache_dir: str | os.PathLike = "",
-    classes: Classes | None = None,
-) -> Source:
-    """Opens one split of a data set.
-
-    Args:
-      name: "cifar10", "foolbox_photos", "photos_500x375", "folder", or a TFDS data set as
-        `name[/config][:version]`.
-      split: split or part of one in TFDS's notation: "train", "train[:99%]", "validation[5000:]".
-      data_dir: folder of TFDS data sets; default: environment variable TFDS_DATA_DIR, else
-        `~/tensorflow_datasets`. A self-preparing data set is looked up here only if this is given.
-        For "folder": where the photos are, as split/class/photo.jpg.
-      cache_dir: where self-preparing data sets are kept, see `fetch.cache_root`.
-      classes: what labels must stand for: those of the split that a network was, or will be,
-        trained on. A split of "folder" may lack some. None, for the split to train on: its own.
+def open_array_record(name: str, split: str, directory: Path) -> ArrayRecordSource:
+    """Opens one split of the data set in a TFDS version folder; arguments of `open_source`.
 
     Raises:
-      UserError: no such data set or split, not in ArrayRecord format, without the features `image`
-        and `label`, or of other classes.
+      UserError: damaged metadata, another format, other features, no such split, missing files.
     """
-    source = _open(name, split, data_dir, cache_dir, classes)
-    if classes is not None:
-        check_same_classes(source.info.classes, classes)
-    return source
-
-
-def _open(name: str, split: str, data_dir, cache_dir, classes: Classes | None) -> Source:
-    if name == folder.NAME:
-        if not data_dir:
-            raise UserError(
-                "the data set 'folder' needs --config.data.data_dir=FOLDER, the folder "
-                "that holds SPLIT/CLASS/PHOTO.jpg"
-            )
-        return folder.open_folder(Path(data_dir).expanduser(), split, classes)
-    module = _SELF_PREPARED.get(name)
-    if module is not None and not (data_dir and (Path(data_dir) / name).is_dir()):
-        directory = module.prepare(cache_dir)
-    else:
-        directory = lookup.find_prepared(
-            name, data_dir, self_prepared=(*_SELF_PREPARED, folder.NAME)
-        )
-    return _open_array_record(name, split, directory)
-
-
-def _open_array_record(name: str, split: str, directory: Path) -> ArrayRecordSource:
     try:
         info = tfds.builder_from_directory(directory).info
     except Exception as error:  # TFDS raises many kinds for damaged metadata

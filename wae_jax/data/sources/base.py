@@ -56,7 +56,8 @@ class Source(abc.ABC):
 
         Raises:
           IndexError: an index is out of range.
-          BadRecordError: one of the records cannot be read.
+          BadRecordError: one of the records is damaged.
+          UserError: a file cannot be opened.
         """
         indices = [int(index) for index in indices]
         if indices and not 0 <= min(indices) <= max(indices) < len(self):

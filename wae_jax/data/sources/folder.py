@@ -16,14 +16,15 @@ from tensorflow_datasets.core import splits as tfds_splits
 
 from wae_jax.data import order
 from wae_jax.data.bad import BadRecordError
+from wae_jax.data.images.decode import PHOTO_SUFFIXES
 from wae_jax.data.sources.base import Source, SourceInfo
 from wae_jax.data.sources.classes import Classes
+from wae_jax.data.sources.open_files import cannot_open
 from wae_jax.errors import UserError
 
 NAME = "folder"
 # The photos in the folder of a data set: {split: {class: photos}}.
 Photos = Mapping[str, Mapping[str, Sized]]
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 _LAYOUT = "photos are expected as SPLIT/CLASS/PHOTO.jpg"
 
@@ -40,8 +41,14 @@ class FolderSource(Source):
         return [(self._read_file(index), int(self._labels[index])) for index in indices]
 
     def _read_file(self, index: int) -> bytes:
+        path = self._path(index)
         try:
-            return self._path(index).read_bytes()
+            descriptor = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise cannot_open(path, error) from error
+        try:
+            with open(descriptor, "rb") as file:
+                return file.read()
         except OSError as error:
             raise BadRecordError(f"it cannot be read: {error.strerror}") from error
 
@@ -116,7 +123,7 @@ def own_classes(directory: Path, found: Photos) -> tuple[str, ...]:
         if not any(len(found[split][name]) for split in splits):
             raise UserError(
                 f"the class folder {directory / splits[0] / name} has no photos "
-                f"({', '.join(SUFFIXES)}); fill it, or remove it from all splits"
+                f"({', '.join(PHOTO_SUFFIXES)}); fill it, or remove it from all splits"
             )
     return tuple(classes)
 
@@ -140,7 +147,7 @@ def _list_split(folder: Path) -> dict[str, list[str]]:
             found[name] = sorted(
                 e.name
                 for e in entries
-                if e.name.lower().endswith(SUFFIXES) and not e.name.startswith(".")
+                if e.name.lower().endswith(PHOTO_SUFFIXES) and not e.name.startswith(".")
             )
     if not found:
         raise UserError(f"{folder} has no class folders in it; {_LAYOUT}")

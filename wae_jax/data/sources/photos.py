@@ -1,9 +1,14 @@
-"""`foolbox_photos`: 20 labelled ImageNet photos, enough for smoke runs at 224 pixels.
+"""Two small sets of photos from PyPI packages, with the features of TFDS's `imagenet2012`.
 
-The photos (JPEG of several sizes) come in the PyPI package foolbox (Rauber et al., MIT licence);
-their file names carry the ImageNet class index. The data set has ImageNet's 1000 classes, with
-WordNet ids as names as in TFDS, and the same 20 photos as splits `train` and `validation`. It is
-far too small to learn or to measure anything from.
+`foolbox_photos`: 20 labelled ImageNet photos (JPEG of several sizes), enough for smoke runs at 224
+pixels, from the package foolbox (Rauber et al., MIT licence); their file names carry the ImageNet
+class index. It has ImageNet's 1000 classes, with WordNet ids as names as in TFDS, and the same 20
+photos as splits `train` and `validation`: far too few to learn or to measure anything from.
+
+`photos_500x375`: 230 photos of the size that ImageNet's usually have, to measure reading with, from
+the package ai-benchmark (Ignatov et al.). They are shrunk, cropped in the centre to 500 x 375
+pixels and encoded as JPEG: split `train` at quality 90 (54 KB a photo), split `heavy` at quality 98
+(100 KB, near ImageNet's mean of 110 KB). They have no classes: all labels are 0 of 1000.
 """
 
 import io
@@ -12,28 +17,50 @@ import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import PIL.Image
+import PIL.ImageOps
 import tensorflow_datasets as tfds
 
 from wae_jax.data.sources import fetch, prepared
 
-NAME, VERSION = "foolbox_photos", "1.0.0"
-PYPI_PACKAGE, PYPI_VERSION = "foolbox", "3.3.4"
-PYPI_SHA256 = "11049d515d38e765e206a73ace9cc648b81a0d6d1da9ad9057e149ee117989cb"
+# Name, version and sha256 of the packages on PyPI.
+FOOLBOX = (
+    "foolbox",
+    "3.3.4",
+    "11049d515d38e765e206a73ace9cc648b81a0d6d1da9ad9057e149ee117989cb",
+)
+AI_BENCHMARK = (
+    "ai-benchmark",
+    "0.1.2",
+    "e97fd54be8e62227a10bf4fad48ba3bf7d116604e11767f0c6307680760dff98",
+)
+VERSION = "1.0.0"
+SIZE = (500, 375)
 
-_PHOTO_NAME = re.compile(r"foolbox/data/(imagenet_\d\d_(\d+)\.jpg)")
+_FOOLBOX_NAME = re.compile(r"foolbox/data/(imagenet_\d\d_(\d+)\.jpg)")
+_AI_BENCHMARK_NAME = re.compile(r"ai_benchmark/data/(\w+)/(\d+\.jpg)")
 
 
-def prepare(cache_dir: str | os.PathLike = "") -> Path:
+def prepare_foolbox_photos(cache_dir: str | os.PathLike = "") -> Path:
     """Returns the folder of the prepared data set; fetches and writes it if need be.
 
     Raises:
       UserError: the package cannot be fetched.
     """
+    return _prepare(FoolboxPhotos, cache_dir)
+
+
+def prepare_photos_500x375(cache_dir: str | os.PathLike = "") -> Path:
+    """As `prepare_foolbox_photos`."""
+    return _prepare(Photos500x375, cache_dir)
+
+
+def _prepare(builder: type["PackagedPhotos"], cache_dir: str | os.PathLike) -> Path:
     return prepared.prepare(
-        lambda folder: FoolboxPhotos(cache_dir, data_dir=folder, file_format="array_record"),
-        NAME,
+        lambda folder: builder(cache_dir, data_dir=folder, file_format="array_record"),
+        builder.name,
         VERSION,
         cache_dir=cache_dir,
     )
@@ -41,50 +68,97 @@ def prepare(cache_dir: str | os.PathLike = "") -> Path:
 
 with tfds.core.registered.skip_registration():
 
-    class FoolboxPhotos(tfds.core.GeneratorBasedBuilder):
-        """Writes the photos' own JPEG bytes, features named as in TFDS's `imagenet2012`."""
+    class PackagedPhotos(tfds.core.GeneratorBasedBuilder):
+        """JPEG photos from a wheel on PyPI.
 
-        name = NAME
-        url_infos: ClassVar[dict] = {}  # nothing is downloaded through TFDS
+        A subclass has its name, and `photos`.
+
+        Attributes:
+          package: name, version and sha256 of the wheel.
+          splits: their names; what tells them apart, for `photos`.
+          about: one line.
+        """
+
         VERSION = tfds.core.Version(VERSION)
+        url_infos: ClassVar[dict] = {}  # nothing is downloaded through TFDS
+        package: ClassVar[tuple[str, str, str]]
+        splits: ClassVar[dict[str, Any]]
+        about: ClassVar[str]
 
         def __init__(self, cache_dir: str | os.PathLike, **kwargs):
             self._cache_dir = cache_dir
             super().__init__(**kwargs)
 
+        def photos(
+            self, wheel: zipfile.ZipFile, option: Any
+        ) -> Iterator[tuple[str, io.BytesIO, int]]:
+            """File name, JPEG file and label of each photo; `option`: the split's."""
+            raise NotImplementedError
+
+        def label(self) -> tfds.features.ClassLabel:
+            """ImageNet's 1000 classes, by number."""
+            return tfds.features.ClassLabel(num_classes=1000)
+
         def _info(self):
-            imagenet_labels = tfds.builder("imagenet2012").info.features["label"]
             return tfds.core.DatasetInfo(
                 builder=self,
-                description="The 20 labelled ImageNet photos that foolbox ships as examples.",
+                description=self.about,
                 features=tfds.features.FeaturesDict(
                     {
                         "file_name": tfds.features.Text(),
+                        # Without its size, also where all have the same: read as photos are.
                         "image": tfds.features.Image(encoding_format="jpeg"),
-                        "label": tfds.features.ClassLabel(names=imagenet_labels.names),
+                        "label": self.label(),
                     }
                 ),
                 supervised_keys=("image", "label"),
-                homepage="https://github.com/bethgelab/foolbox",
             )
 
         def _split_generators(self, dl_manager):
             del dl_manager
-            wheel = fetch.fetch_pypi(
-                PYPI_PACKAGE, PYPI_VERSION, PYPI_SHA256, cache_dir=self._cache_dir
-            )
-            return {split: self._generate_examples(wheel) for split in ("train", "validation")}
+            wheel = fetch.fetch_pypi(*self.package, cache_dir=self._cache_dir)
+            return {
+                split: self._generate_examples(wheel, option)
+                for split, option in self.splits.items()
+            }
 
-        def _generate_examples(self, wheel: Path) -> Iterator[tuple[str, dict]]:
+        def _generate_examples(self, wheel: Path, option: Any) -> Iterator[tuple[str, dict]]:
             with zipfile.ZipFile(wheel) as archive:
-                for path in archive.namelist():
-                    if match := _PHOTO_NAME.fullmatch(path):
-                        name, label = match.groups()
-                        yield (
-                            name,
-                            {
-                                "file_name": name,
-                                "image": io.BytesIO(archive.read(path)),
-                                "label": int(label),
-                            },
-                        )
+                for name, image, label in self.photos(archive, option):
+                    yield name, {"file_name": name, "image": image, "label": label}
+
+    class FoolboxPhotos(PackagedPhotos):
+        """The photos' own JPEG bytes."""
+
+        name = "foolbox_photos"
+        package = FOOLBOX
+        splits: ClassVar = {"train": None, "validation": None}
+        about = "The 20 labelled ImageNet photos that foolbox ships as examples."
+
+        def photos(self, wheel, option):
+            for path in wheel.namelist():
+                if match := _FOOLBOX_NAME.fullmatch(path):
+                    name, label = match.groups()
+                    yield name, io.BytesIO(wheel.read(path)), int(label)
+
+        def label(self):
+            names = tfds.builder("imagenet2012").info.features["label"].names
+            return tfds.features.ClassLabel(names=names)
+
+    class Photos500x375(PackagedPhotos):
+        """The photos encoded anew; a split's option is its JPEG quality."""
+
+        name = "photos_500x375"
+        package = AI_BENCHMARK
+        splits: ClassVar = {"train": 90, "heavy": 98}
+        about = "Photos of 500 x 375 pixels, to measure reading with."
+
+        def photos(self, wheel, option):
+            for path in wheel.namelist():
+                if match := _AI_BENCHMARK_NAME.fullmatch(path):
+                    photo = PIL.Image.open(io.BytesIO(wheel.read(path))).convert("RGB")
+                    photo = PIL.ImageOps.fit(photo, SIZE, PIL.Image.Resampling.LANCZOS)
+                    file = io.BytesIO()
+                    photo.save(file, "JPEG", quality=option)
+                    file.seek(0)
+                    yield "_".join(match.groups()), file, 0
