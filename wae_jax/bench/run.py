@@ -99,7 +99,7 @@ def _make_networks(settings: Mapping[str, Settings], options: Options) -> list[N
     networks = []
     for dtype in options.dtypes:
         for method, each in settings.items():
-            say(f"building {method} in {dtype}", transient=True)
+            say(f"building {method} in {dtype}")
             networks.append(
                 build_network(
                     method,
@@ -116,7 +116,7 @@ def _make_jobs(networks: Sequence[Network], options: Options, device: jax.Device
     jobs = []
     for network in networks:
         for batch_size in options.batch_sizes:
-            say(f"compiling {network.method} for batch {batch_size}", transient=True)
+            say(f"compiling {network.method} for batch {batch_size}")
             jobs.append(model_job(network, batch_size, device))
     if options.end_to_end:
         photos = end_to_end.load_photos(networks[0].settings.data.cache_dir)

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from scipy.special import stdtrit
 
-from wae_jax.runtime.console import say
+from wae_jax.runtime.console import progress_bar
 
 Call = Callable[[], Any]
 
@@ -118,20 +118,21 @@ def time_in_passes(
     seconds: for each cell, over all its passes.
     """
     parts: dict[Any, list[dict[str, np.ndarray]]] = {key: [] for key in cells}
-    for number in range(passes):
-        for key, calls in cells.items():
-            what = ", ".join(map(str, key))
-            say(f"timing pass {number + 1} of {passes}: {what}", transient=True)
-            parts[key].append(
-                time_interleaved(
-                    calls,
-                    seconds=seconds / passes,
-                    min_rounds=3,
-                    pause=pause,
-                    seed=number,
-                    warmup=1 if number else 2,
+    with progress_bar("timing", passes * len(cells), unit="cell") as bar:
+        for number in range(passes):
+            for key, calls in cells.items():
+                bar.set_postfix_str(", ".join(map(str, key)))
+                parts[key].append(
+                    time_interleaved(
+                        calls,
+                        seconds=seconds / passes,
+                        min_rounds=3,
+                        pause=pause,
+                        seed=number,
+                        warmup=1 if number else 2,
+                    )
                 )
-            )
+                bar.update()
     return {key: _join(found) for key, found in parts.items()}
 
 

@@ -1,6 +1,10 @@
-"""Lines on stderr, for people."""
+"""What programs tell people on stderr: lines, and bars for long work."""
 
 import sys
+
+import tqdm
+
+_SECONDS_BETWEEN_LINES = 10.0  # of progress, where nothing can be redrawn
 
 
 def duration(seconds: float) -> str:
@@ -13,12 +17,58 @@ def duration(seconds: float) -> str:
     return f"{seconds // 3600}h{seconds % 3600 // 60:02d}m"
 
 
-def say(text: str, *, transient: bool = False) -> None:
-    """A line on stderr; a transient one is overwritten by the next on a terminal."""
+def say(text: str) -> None:
+    """A line on stderr, above any bar that is shown."""
+    tqdm.tqdm.write(text, file=sys.stderr)
+    sys.stderr.flush()
+
+
+class _Lines(tqdm.tqdm):
+    """A bar for logs: a line of its own now and then, nothing redrawn."""
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+        print(str(self) if msg is None else msg, file=sys.stderr, flush=True)
+        return True
+
+    def close(self) -> None:
+        if not self.disable:
+            self.disable = True
+            self._decr_instances(self)
+
+
+# No thread of tqdm's own: data-loading workers are forked from this process.
+tqdm.tqdm.monitor_interval = 0
+
+
+def progress_bar(
+    what: str, total: float, *, unit: str = "it", scaled: bool = False, done: float = 0
+) -> tqdm.tqdm:
+    """A bar on stderr with rate and time left; use it in a ``with`` block and ``update(n)`` it.
+
+    On a terminal it is redrawn in place and gone at the end; elsewhere it is a line every ten
+    seconds.
+
+    Args:
+        what: stands before the bar.
+        total: what ``update`` counts up to.
+        unit: of what is counted.
+        scaled: show thousands as k, M, G.
+        done: how much was done before, by an earlier run.
+    """
     terminal = sys.stderr.isatty()
-    end = "\r" if transient and terminal else "\n"
-    clear = "\x1b[2K" if terminal else ""
-    print(f"{clear}{text}", end=end, file=sys.stderr, flush=True)
+    kind = tqdm.tqdm if terminal else _Lines
+    return kind(
+        desc=what,
+        total=total,
+        unit=unit,
+        unit_scale=scaled,
+        initial=done,
+        file=sys.stderr,
+        leave=False,
+        dynamic_ncols=terminal,
+        mininterval=0.2 if terminal else _SECONDS_BETWEEN_LINES,
+        delay=0 if terminal else _SECONDS_BETWEEN_LINES,
+    )
 
 
 def fail(message: str) -> None:

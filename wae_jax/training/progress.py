@@ -54,7 +54,6 @@ class Meter:
             f"[{self.stage.name}] step {step}/{self.stage.last_step} epoch {line['epoch']:.2f} "
             f"{shown} | {line['images_per_s']:.0f} images/s, waiting for data "
             f"{100 * line['wait_fraction']:.1f} %, {left} left",
-            transient=True,
         )
         self.sums, self.count, self.waited, self.since = {}, 0, 0.0, now
         return line

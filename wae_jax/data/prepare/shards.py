@@ -3,9 +3,7 @@
 import concurrent.futures
 import dataclasses
 import os
-import sys
 import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -13,7 +11,7 @@ from array_record.python.array_record_module import ArrayRecordReader, ArrayReco
 
 from wae_jax.data.prepare import workspace
 from wae_jax.errors import UserError
-from wae_jax.runtime.console import duration, say
+from wae_jax.runtime.console import progress_bar, say
 
 # TFDS's own choice: each record can be read alone.
 _WRITER_OPTIONS = "group_size:1"
@@ -52,10 +50,13 @@ def write_shards(shards: Sequence[Shard], folder: Path, workers: int = 0) -> Non
     todo = [shard for shard in shards if not (folder / shard.file_name).exists()]
     if len(todo) < len(shards):
         say(f"{len(shards) - len(todo)} of {len(shards)} shards are there already")
-    progress = _Progress(sum(s.num_bytes for s in todo), len(shards), len(shards) - len(todo))
-    stop = threading.Event()
-    with concurrent.futures.ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        pending = {pool.submit(_write, shard, folder, stop, progress.add) for shard in todo}
+    total, finished = sum(shard.num_bytes for shard in todo), len(shards) - len(todo)
+    stop, written = threading.Event(), _Count()
+    with (
+        progress_bar("shards", total, unit="B", scaled=True) as bar,
+        concurrent.futures.ThreadPoolExecutor(workers or os.cpu_count()) as pool,
+    ):
+        pending = {pool.submit(_write, shard, folder, stop, written.add) for shard in todo}
         try:
             while pending:
                 done, pending = concurrent.futures.wait(
@@ -63,7 +64,9 @@ def write_shards(shards: Sequence[Shard], folder: Path, workers: int = 0) -> Non
                 )
                 for future in done:
                     future.result()
-                progress.show(finished=len(done), last=not pending)
+                finished += len(done)
+                bar.set_postfix_str(f"{finished} of {len(shards)}", refresh=False)
+                bar.update(written.take())
         finally:
             stop.set()
             pool.shutdown(cancel_futures=True)
@@ -108,29 +111,18 @@ def _close(writer: ArrayRecordWriter, final: Path) -> None:
         ) from error
 
 
-class _Progress:
-    """A line on stderr now and then: what is done, how fast, how long it will take."""
+class _Count:
+    """Bytes that threads have written since somebody asked."""
 
-    def __init__(self, total_bytes: int, shards: int, finished: int):
-        self._total, self._shards, self._finished = total_bytes, shards, finished
+    def __init__(self) -> None:
         self._bytes = 0
         self._lock = threading.Lock()
-        self._start = self._shown = time.monotonic()
 
     def add(self, num_bytes: int) -> None:
         with self._lock:
             self._bytes += num_bytes
 
-    def show(self, *, finished: int, last: bool) -> None:
-        self._finished += finished
-        now = time.monotonic()
-        if now - self._shown < (1 if sys.stderr.isatty() else 10) and not last:
-            return
-        self._shown = now
-        rate = max(self._bytes, 1) / (now - self._start)
-        left = duration((self._total - self._bytes) / rate)
-        say(
-            f"{self._finished} of {self._shards} shards, {self._bytes / 1e9:.2f} of "
-            f"{self._total / 1e9:.2f} GB, {rate / 1e6:.0f} MB/s, {left} left",
-            transient=not last,
-        )
+    def take(self) -> int:
+        with self._lock:
+            taken, self._bytes = self._bytes, 0
+        return taken

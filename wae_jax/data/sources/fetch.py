@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from wae_jax.errors import UserError
+from wae_jax.runtime.console import progress_bar
 
 _CHUNK_BYTES = 1 << 20
 _PACKAGE_TIMEOUT_S = 600
@@ -230,17 +231,11 @@ def _error_line(done: subprocess.CompletedProcess) -> str:
 
 
 def _copy_with_progress(reply, file, name: str) -> None:
-    """Copies a reply to a file; shows megabytes on stderr when that is a terminal."""
     total = int(reply.headers.get("Content-Length") or 0)
-    show, done = sys.stderr.isatty(), 0
-    while chunk := reply.read(_CHUNK_BYTES):
-        file.write(chunk)
-        done += len(chunk)
-        if show:
-            of_total = f" of {total / 1e6:.0f}" if total else ""
-            print(f"\r{name}: {done / 1e6:.0f}{of_total} MB", end="", file=sys.stderr, flush=True)
-    if show:
-        print(file=sys.stderr)
+    with progress_bar(name, total, unit="B", scaled=True) as bar:
+        while chunk := reply.read(_CHUNK_BYTES):
+            file.write(chunk)
+            bar.update(len(chunk))
 
 
 def _reason(error: Exception) -> str:
