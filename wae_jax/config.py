@@ -186,8 +186,9 @@ class DataSettings:
 class ParallelSettings:
     mode: Annotated[str, one_of("jit", "pmap")] = "jit"  # jit: on a mesh of devices
     devices: Whole = 0  # how many devices; 0: all
-    # Processes of one run. SLURM and Cloud TPU pods are found out by jax: auto joins them.
-    coordinator: str = ""  # host:port of process 0; "auto"; empty: one process
+    # host:port of process 0 in a run of several; auto: as jax finds out; empty: one process, or as
+    # SLURM or a Cloud TPU pod started them.
+    coordinator: str = ""
     num_processes: Count = 1
     process_id: Whole = 0
 

@@ -121,7 +121,6 @@ def test_axis_name_is_for_pmap_only():
     "change, message",
     [
         ({"devices": 5}, "parallel.devices is 5, but jax sees 4"),
-        ({"mode": "vmap"}, "parallel.mode is 'vmap'"),
     ],
 )
 def test_what_cannot_be_run_on_is_refused(change, message):

@@ -1,7 +1,9 @@
 """How all programs start: flags, XLA's settings, and exit status 2 with a line for a mistake."""
 
 import logging
+import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -21,6 +23,8 @@ def start(main: Callable[[], None]) -> None:
     try:
         main()
     except UserError as error:
+        if os.environ.get("WAE_JAX_TRACEBACK") == "1":
+            traceback.print_exception(error.__cause__ or error)
         fail(str(error))
     except KeyboardInterrupt:
         print("stopped; run the same command again to continue", file=sys.stderr)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from wae_jax.config import HeadSettings, ModelSettings
 from wae_jax.errors import UserError
-from wae_jax.models.backbones import build_backbone, build_light
+from wae_jax.models.backbones import Adapted, build_backbone, build_light
 from wae_jax.models.frontends import SINGLE, SubImages, build_frontend
 from wae_jax.models.heads import FCHead, PoolHead
 from wae_jax.models.outputs import Outputs
@@ -151,10 +151,15 @@ def check_image_size(model: Classifier, image_size: int) -> None:
     """Raises UserError where the network cannot take images of this size."""
     try:
         shapes = variable_shapes(model, image_size)
-    except (TypeError, ValueError, ZeroDivisionError) as error:
-        reason = str(error).splitlines()[0]
+    except UserError:
+        raise
+    except Exception as error:  # a user's own module may raise anything
+        kind, reason = type(error).__name__, (str(error).splitlines() or [""])[0]
+        own = [part.module for part in (model.backbone, model.light) if isinstance(part, Adapted)]
+        whose = f" in {type(own[0]).__module__}:{type(own[0]).__name__}" if own else ""
         raise UserError(
-            f"the network cannot take images of {image_size} x {image_size}: {reason}"
+            f"the network cannot take images of {image_size} x {image_size}: {kind}{whose}: "
+            f"{reason} (WAE_JAX_TRACEBACK=1 shows where)"
         ) from error
     if any(0 in leaf.shape for leaf in jax.tree.leaves(shapes)):
         raise UserError(

@@ -5,6 +5,8 @@ state with a leading device axis, and needs a model made with ``axis_name=AXIS``
 """
 
 import functools
+import importlib.util
+import os
 from collections.abc import Callable
 
 import jax
@@ -15,14 +17,56 @@ from wae_jax.config import ParallelSettings
 from wae_jax.errors import UserError
 
 AXIS = "data"
+AUTO = "auto"  # a coordinator that jax is to find
 
 
 def start(settings: ParallelSettings) -> None:
-    """Joins the other processes of a multi-process run, if one is configured. Call once, first."""
-    if settings.coordinator:
-        jax.distributed.initialize(
-            settings.coordinator, settings.num_processes, settings.process_id
+    """Joins the other processes of a multi-process run; call it before jax computes anything.
+
+    With a coordinator's address as the config says; else as jax itself finds out, where SLURM's
+    ``srun`` or a Cloud TPU pod started this process, or the coordinator is "auto". A second call
+    changes nothing.
+
+    Raises:
+        UserError: the other processes cannot be found or reached.
+    """
+    if jax.distributed.is_initialized():
+        return
+    asked = settings.coordinator == AUTO
+    if settings.coordinator and not asked:
+        join = functools.partial(
+            jax.distributed.initialize,
+            settings.coordinator,
+            settings.num_processes,
+            settings.process_id,
         )
+    elif asked or _started_with_others():
+        join = jax.distributed.initialize
+    else:
+        return
+    try:
+        join()
+    except (RuntimeError, ValueError) as error:
+        if not settings.coordinator and not _in_slurm_step():
+            return  # libtpu is installed, but this is no pod
+        how = settings.coordinator or "as SLURM says"
+        raise UserError(
+            f"cannot join the other processes ({how}): {str(error).splitlines()[0]}; see "
+            "config.parallel.coordinator"
+        ) from error
+
+
+def _in_slurm_step() -> bool:
+    """Whether ``srun`` started several of this process."""
+    return int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
+
+
+def _started_with_others() -> bool:
+    """Whether jax should look for other processes without being asked."""
+    return _in_slurm_step() or (
+        importlib.util.find_spec("libtpu") is not None
+        and os.environ.get("JAX_PLATFORMS", "tpu").startswith("tpu")
+    )
 
 
 class Parallel:
