@@ -1,88 +1,41 @@
 """The training loop: all stages of one run, continued from where it stopped."""
 
-import dataclasses
-import functools
-import json
-import logging
 import time
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from wae_jax import data
 from wae_jax.checkpoints import store
-from wae_jax.checkpoints.state import TrainState, new_state
-from wae_jax.config import Settings, as_dict, settings_from_config
+from wae_jax.checkpoints.state import TrainState
+from wae_jax.config import as_dict
 from wae_jax.errors import UserError
-from wae_jax.evaluation.evaluator import Evaluator
 from wae_jax.evaluation.metrics import METRIC_NAMES
-from wae_jax.models.classifier import Classifier, build_model, init_variables, variable_shapes
-from wae_jax.pretrained import Imported
-from wae_jax.pretrained.checkpoint import adopt_pretrained
-from wae_jax.pretrained.transfer import start_from
 from wae_jax.runtime.console import duration, say
-from wae_jax.runtime.devices import Parallel, start
-from wae_jax.training.distill import Teacher, check_same_teacher, load_teacher
 from wae_jax.training.optim import make_optimizer, make_schedule
-from wae_jax.training.progress import METRICS_FILE, Meter, MetricsLog
-from wae_jax.training.stages import Stage, plan_stages, trainable_labels
+from wae_jax.training.progress import Meter
+from wae_jax.training.run import Run, open_run
+from wae_jax.training.stages import Stage, trainable_labels
 from wae_jax.training.steps import make_train_step
 
-CONFIG_FILE = "config.json"
-# Keys that may change when a run continues: they do not touch what is computed.
-RUNTIME_KEYS = (
-    "data.workers",
-    "data.data_dir",
-    "data.cache_dir",
-    "data.bad_records",
-    "log_every",
-    "checkpoint_every",
-    "keep_checkpoints",
-    "eval_every_epochs",
-    "parallel.coordinator",
-    "parallel.process_id",
-)
-log = logging.getLogger("wae_jax")
 
-
-@dataclasses.dataclass
-class Run:
-    """What the stages of one run share."""
-
-    config: dict[str, Any]
-    settings: Settings
-    workdir: Path
-    parallel: Parallel
-    model: Classifier  # as trained; knows the device axis under pmap
-    records: data.DecodedRecords
-    plan: tuple[Stage, ...]
-    evaluator: Evaluator
-    teacher: Teacher | None  # to distil from
-    metrics_log: MetricsLog
-    seconds: float  # training time so far, over all its starts
-    data_state: dict[str, Any] | None  # the loader's state in the checkpoint that is continued
-
-
-def train(config, workdir: str) -> dict[str, Any]:
+def train(config: Mapping[str, Any], workdir: str) -> dict[str, Any]:
     """Trains as ``config`` says, all stages; continues a run that was stopped in ``workdir``.
 
-    config: a ConfigDict as :func:`wae_jax.config.default_config` makes it.
-    Returns the figures that ``train.py`` prints last: those of the final evaluation, ``stage``,
-    ``step``, ``train_seconds`` and ``workdir``.
+    Args:
+        config: a ConfigDict as :func:`wae_jax.config.default_config` makes it.
+        workdir: the run's folder, for checkpoints, metrics and the config.
+
+    Returns:
+        The figures that ``train.py`` prints last: those of the final evaluation, ``stage``,
+        ``step``, ``train_seconds`` and ``workdir``.
 
     Raises:
         UserError: anything in the config, the data or the workdir that the user can mend.
     """
-    settings = settings_from_config(config)
-    start(settings.parallel)
-    settings, pretrained = adopt_pretrained(settings)
-    config = as_dict(settings)
-    folder = Path(workdir)
-    check_workdir(folder, config)
-    run, state = _prepare(config, settings, folder, pretrained)
+    run, state = open_run(config, workdir)
     try:
         figures = None
         for stage in run.plan:
@@ -103,196 +56,14 @@ def train(config, workdir: str) -> dict[str, Any]:
     }
 
 
-def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} -> {"a.b": 1}."""
-    flat = {}
-    for key, value in tree.items():
-        if isinstance(value, dict) and value:
-            flat.update(flatten(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def check_workdir(folder: Path, config: dict[str, Any]) -> None:
-    """Raises UserError where ``folder`` cannot hold this run, or holds one with another config."""
-    path = folder / CONFIG_FILE
-    try:
-        if not path.exists():
-            if (folder / store.FOLDER).exists():
-                raise UserError(
-                    f"the workdir {folder} has checkpoints but no {CONFIG_FILE}; "
-                    "choose another --workdir"
-                )
-            folder.mkdir(parents=True, exist_ok=True)
-            return
-        held = json.loads(path.read_text())
-        log_file = folder / METRICS_FILE
-        started = (folder / store.FOLDER).exists() or (
-            log_file.exists() and log_file.stat().st_size > 0
-        )
-        if not started:
-            return  # nothing was computed with the config that is there
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot use the workdir {folder}: {error}") from error
-    old, new = flatten(held), flatten(config)
-    different = sorted(
-        key
-        for key in old.keys() | new.keys()
-        if key not in RUNTIME_KEYS and old.get(key) != new.get(key)
-    )
-    if different:
-        shown = ", ".join(
-            f"{key} ({old.get(key)!r} there, {new.get(key)!r} now)" for key in different[:3]
-        )
-        raise UserError(
-            f"the workdir {folder} holds a run with another config: {len(different)} "
-            f"key(s) differ: {shown}; choose another --workdir, or the same config"
-        )
-
-
-def _prepare(
-    config, settings: Settings, workdir: Path, pretrained: Imported | None
-) -> tuple[Run, TrainState]:
-    """Opens the data, builds the network, and starts or continues its state."""
-    parallel = Parallel(settings.parallel)
-    d = settings.data
-    source = data.open_source(d.name, d.train_split, data_dir=d.data_dir, cache_dir=d.cache_dir)
-    origin = store.find(settings.restore) if settings.restore else None
-    plan = plan_stages(settings.running_stages, len(source))
-    data.train_transform(d)  # errors now, not in hours
-    mix = data.make_mix(d)
-    for stage in plan:
-        key, batch_size = f"config.stages.{stage.name}.batch_size", stage.settings.batch_size
-        parallel.check_batch_size(key, batch_size)
-        if mix and stage.settings.classification:
-            mix.check_batch_size(key, batch_size, jax.process_count())
-    shape = {"num_classes": source.info.num_classes, "image_size": d.image_size}
-    evaluated = build_model(settings.model, **shape)
-    if d.augmentation == "small" and source.info.image_shape not in (
-        None,
-        (d.image_size, d.image_size, 3),
-    ):
-        height, width = source.info.image_shape[:2]
-        raise UserError(
-            f"config.data.image_size is {d.image_size}, but the images of {d.name} are "
-            f"{height} x {width}; set it to {height}, or take "
-            "config.data.augmentation=imagenet, which resizes"
-        )
-    evaluator = Evaluator(evaluated, d, d.eval_split, parallel, source.info.classes)
-    teacher = load_teacher(settings, source.info)
-    shapes = variable_shapes(evaluated, d.image_size)
-    for stage in plan:
-        trainable_labels(shapes["params"], stage.settings.trains)  # errors now, too
-    # Compiled without optimisation: it runs once, and optimising it takes longer than the rest.
-    cheap = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-    variables = jax.jit(
-        functools.partial(init_variables, evaluated, seed=settings.seed), compiler_options=cheap
-    )(jnp.zeros((1, d.image_size, d.image_size, 3), jnp.uint8))
-    store.clean(workdir)
-    found = store.newest_good(workdir / store.FOLDER)
-    if found is None and origin is not None:
-        _check_same_input(origin, settings)
-        variables = store.restore_evaluated(origin, variables)
-        say(f"starting from the weights of {origin}")
-    elif found is None and pretrained is not None:
-        variables, lines = start_from(pretrained, variables, evaluated, light=settings.init.light)
-        say("\n".join(lines))
-    state = new_state(variables, ema=settings.ema_decay > 0)
-    seconds, data_state = 0.0, None
-    if found is not None:
-        state, meta = _continue(found, state, plan)
-        check_same_teacher(meta["teacher"], teacher)
-        seconds, data_state = meta["train_seconds"], meta["data"]
-    if jax.process_index() == 0:
-        store.write_atomically(workdir / CONFIG_FILE, json.dumps(config, indent=1) + "\n")
-    metrics_log = MetricsLog(workdir, resume_step=int(state.step), write=jax.process_index() == 0)
-    model = build_model(settings.model, axis_name=parallel.axis_name, **shape)
-    run = Run(
-        config,
-        settings,
-        workdir,
-        parallel,
-        model,
-        data.DecodedRecords(source),
-        plan,
-        evaluator,
-        teacher,
-        metrics_log,
-        seconds,
-        data_state,
-    )
-    return run, state
-
-
-def _check_same_input(folder: Path, settings: Settings) -> None:
-    """Raises UserError where the weights of ``folder`` are for images in other units."""
-    theirs = settings_from_config(store.read_meta(folder)["config"]).model.input
-    if theirs != settings.model.input:
-        raise UserError(
-            f"the weights of {folder} were trained on images with config.model.input = "
-            f"{dataclasses.asdict(theirs)}; set the same"
-        )
-
-
-def _continue(folder: Path, state: TrainState, plan) -> tuple[TrainState, dict[str, Any]]:
-    """The state and the meta kept in ``folder``."""
-    step = int(folder.name)
-    stage = next((s for s in plan if s.first_step < step <= s.last_step), None)
-    if stage is None:
-        raise UserError(f"the checkpoint {folder} is beyond this run's {plan[-1].last_step} steps")
-    labels = trainable_labels(state.params, stage.settings.trains)
-    like = state.replace(opt_state=make_optimizer(stage, labels).init(state.params))
-    say(f"continuing from {folder} (stage {stage.name}, step {step})")
-    return store.restore_state(folder, like), store.read_meta(folder)
-
-
-def _stage_seed(seed: int, stage: Stage) -> int:
-    return int(np.random.SeedSequence([seed, stage.index]).generate_state(1)[0])
-
-
 def _train_stage(run: Run, state: TrainState, stage: Stage) -> TrainState:
     """Runs one stage from where ``state`` is in it to its end; saves on the way and at the end."""
     settings = run.settings
-    labels = trainable_labels(state.params, stage.settings.trains)
-    optimizer = make_optimizer(stage, labels)
     schedule = make_schedule(stage)
     first = int(state.step)
-    if first == stage.first_step:
-        state = state.replace(opt_state=optimizer.init(state.params))
-    trains_frontend = "train" in jax.tree.leaves(labels.get("frontend", {}))
     seed = _stage_seed(settings.seed, stage)
-    teacher = run.teacher if stage.settings.classification else None
-    step_fn = run.parallel.compile_train_step(
-        make_train_step(
-            run.model,
-            stage.settings,
-            settings.losses,
-            optimizer,
-            trains_frontend=trains_frontend,
-            seed=seed,
-            ema_decay=settings.ema_decay,
-            teacher=teacher and teacher.model,
-            distill=settings.distill,
-        ),
-        constants=teacher and teacher.variables,
-    )
-    d = settings.data
-    loader = data.make_train_loader(
-        run.records,
-        data.train_transform(d),
-        batch_size=stage.settings.batch_size,
-        seed=seed,
-        start_batch=first - stage.first_step,
-        num_batches=stage.last_step - first,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-        workers=d.workers,
-        bad_records=d.bad_records,
-        mix=data.make_mix(d) if stage.settings.classification else None,
-    )
-    if first > stage.first_step:
-        data.check_resume(run.data_state, loader)
+    step_fn, state = _compile_step(run, state, stage, seed)
+    loader = _open_loader(run, stage, first, seed)
     say(f"[{stage.name}] {stage.steps} steps of {stage.settings.batch_size} images; compiling")
     eval_every = round(settings.eval_every_epochs * stage.steps_per_epoch)
     meter, pending = Meter(stage), None
@@ -325,6 +96,55 @@ def _train_stage(run: Run, state: TrainState, stage: Stage) -> TrainState:
     return state
 
 
+def _stage_seed(seed: int, stage: Stage) -> int:
+    return int(np.random.SeedSequence([seed, stage.index]).generate_state(1)[0])
+
+
+def _compile_step(
+    run: Run, state: TrainState, stage: Stage, seed: int
+) -> tuple[Callable, TrainState]:
+    """The stage's step, and the state with an optimiser state where the stage begins."""
+    labels = trainable_labels(state.params, stage.settings.trains)
+    optimizer = make_optimizer(stage, labels)
+    if int(state.step) == stage.first_step:
+        state = state.replace(opt_state=optimizer.init(state.params))
+    teacher = run.teacher if stage.settings.classification else None
+    step = make_train_step(
+        run.model,
+        stage.settings,
+        run.settings.losses,
+        optimizer,
+        trains_frontend="train" in jax.tree.leaves(labels.get("frontend", {})),
+        seed=seed,
+        ema_decay=run.settings.ema_decay,
+        teacher=teacher and teacher.model,
+        distill=run.settings.distill,
+    )
+    constants = teacher and teacher.variables
+    return run.parallel.compile_train_step(step, constants=constants), state
+
+
+def _open_loader(run: Run, stage: Stage, first: int, seed: int) -> data.TrainLoader:
+    """The stage's batches from global step ``first`` on."""
+    settings = run.settings.data
+    loader = data.make_train_loader(
+        run.records,
+        data.train_transform(settings),
+        batch_size=stage.settings.batch_size,
+        seed=seed,
+        start_batch=first - stage.first_step,
+        num_batches=stage.last_step - first,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        workers=settings.workers,
+        bad_records=settings.bad_records,
+        mix=data.make_mix(settings) if stage.settings.classification else None,
+    )
+    if first > stage.first_step:
+        data.check_resume(run.data_state, loader)
+    return loader
+
+
 def _read(run: Run, meter: Meter, metrics, step: int) -> None:
     """Adds a step's metrics to the meter; stops a run whose loss is no number any more."""
     if metrics is None:
@@ -347,7 +167,7 @@ def _save(run: Run, state: TrainState, stage: Stage, data_state: dict[str, Any])
         run.workdir,
         state,
         {
-            "config": run.config,
+            "config": as_dict(run.settings),
             "stage": stage.name,
             "data": data_state,
             "train_seconds": run.seconds,

@@ -1,0 +1,195 @@
+"""Opens a run: reads and checks everything that training needs before the first step."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from wae_jax import data
+from wae_jax.checkpoints import store
+from wae_jax.checkpoints.state import TrainState, new_state
+from wae_jax.config import DataSettings, Settings, as_dict, settings_from_config
+from wae_jax.errors import UserError
+from wae_jax.evaluation.evaluator import Evaluator
+from wae_jax.models.classifier import Classifier, build_model, init_variables, variable_shapes
+from wae_jax.pretrained import Imported
+from wae_jax.pretrained.checkpoint import adopt_pretrained
+from wae_jax.pretrained.transfer import start_from
+from wae_jax.runtime.console import say
+from wae_jax.runtime.devices import Parallel, start
+from wae_jax.training.distill import Teacher, check_same_teacher, load_teacher
+from wae_jax.training.optim import make_optimizer
+from wae_jax.training.progress import MetricsLog
+from wae_jax.training.stages import Stage, plan_stages, trainable_labels
+from wae_jax.training.workdir import check_workdir, write_config
+
+
+@dataclasses.dataclass
+class Run:
+    """What the stages of one run share."""
+
+    settings: Settings
+    workdir: Path
+    parallel: Parallel
+    model: Classifier  # as trained; knows the device axis under pmap
+    records: data.DecodedRecords
+    plan: tuple[Stage, ...]
+    evaluator: Evaluator
+    teacher: Teacher | None  # to distil from
+    metrics_log: MetricsLog
+    seconds: float  # training time so far, over all its starts
+    data_state: dict[str, Any] | None  # the loader's state in the checkpoint that is continued
+
+
+def open_run(config: Mapping[str, Any], workdir: str) -> tuple[Run, TrainState]:
+    """Joins the other processes, checks everything, and starts or continues the state.
+
+    Args:
+        config: a whole config, as :func:`wae_jax.config.default_config` makes it.
+        workdir: the run's folder; made where it is missing.
+
+    Returns:
+        The run, and its state at the start or at the newest checkpoint in ``workdir``.
+
+    Raises:
+        UserError: anything in the config, the data or the workdir that the user can mend.
+    """
+    settings = settings_from_config(config)
+    start(settings.parallel)
+    settings, pretrained = adopt_pretrained(settings)
+    folder = Path(workdir)
+    check_workdir(folder, as_dict(settings))
+    parallel = Parallel(settings.parallel)
+    source = _open_source(settings.data)
+    origin = store.find(settings.restore) if settings.restore else None
+    plan = _plan(settings, source, parallel)
+    network = functools.partial(
+        build_model,
+        settings.model,
+        num_classes=source.info.num_classes,
+        image_size=settings.data.image_size,
+    )
+    evaluated = network()
+    _check_patterns(plan, evaluated, settings.data.image_size)
+    evaluator = Evaluator(
+        evaluated, settings.data, settings.data.eval_split, parallel, source.info.classes
+    )
+    teacher = load_teacher(settings, source.info)
+    state, meta = _open_state(settings, folder, evaluated, plan, origin, pretrained)
+    if meta is not None:
+        check_same_teacher(meta["teacher"], teacher)
+    main = jax.process_index() == 0
+    if main:
+        write_config(folder, as_dict(settings))
+    run = Run(
+        settings,
+        folder,
+        parallel,
+        network(axis_name=parallel.axis_name),
+        data.DecodedRecords(source),
+        plan,
+        evaluator,
+        teacher,
+        MetricsLog(folder, resume_step=int(state.step), write=main),
+        seconds=meta["train_seconds"] if meta else 0.0,
+        data_state=meta["data"] if meta else None,
+    )
+    return run, state
+
+
+def _open_source(settings: DataSettings) -> data.Source:
+    source = data.open_source(
+        settings.name,
+        settings.train_split,
+        data_dir=settings.data_dir,
+        cache_dir=settings.cache_dir,
+    )
+    size, shape = settings.image_size, source.info.image_shape
+    if settings.augmentation == "small" and shape not in (None, (size, size, 3)):
+        height, width = shape[:2]
+        raise UserError(
+            f"config.data.image_size is {size}, but the images of {settings.name} are "
+            f"{height} x {width}; set it to {height}, or take "
+            "config.data.augmentation=imagenet, which resizes"
+        )
+    data.train_transform(settings)  # errors now, not in hours
+    return source
+
+
+def _plan(settings: Settings, source: data.Source, parallel: Parallel) -> tuple[Stage, ...]:
+    """The stages, their batch sizes checked."""
+    plan = plan_stages(settings.running_stages, len(source))
+    mix = data.make_mix(settings.data)
+    for stage in plan:
+        key, batch_size = f"config.stages.{stage.name}.batch_size", stage.settings.batch_size
+        parallel.check_batch_size(key, batch_size)
+        if mix and stage.settings.classification:
+            mix.check_batch_size(key, batch_size, jax.process_count())
+    return plan
+
+
+def _check_patterns(plan: tuple[Stage, ...], model: Classifier, image_size: int) -> None:
+    """Raises UserError where a stage's ``trains`` fits nothing of the network."""
+    shapes = variable_shapes(model, image_size)
+    for stage in plan:
+        trainable_labels(shapes["params"], stage.settings.trains)
+
+
+def _open_state(
+    settings: Settings,
+    workdir: Path,
+    model: Classifier,
+    plan: tuple[Stage, ...],
+    origin: Path | None,
+    pretrained: Imported | None,
+) -> tuple[TrainState, dict[str, Any] | None]:
+    """The state to go on with, and the meta of the checkpoint that it is from, if any."""
+    variables = _fresh_variables(model, settings)
+    store.clean(workdir)
+    found = store.newest_good(workdir / store.FOLDER)
+    if found is None and origin is not None:
+        _check_same_input(origin, settings)
+        variables = store.restore_evaluated(origin, variables)
+        say(f"starting from the weights of {origin}")
+    elif found is None and pretrained is not None:
+        variables, lines = start_from(pretrained, variables, model, light=settings.init.light)
+        say("\n".join(lines))
+    state = new_state(variables, ema=settings.ema_decay > 0)
+    return (state, None) if found is None else _continue(found, state, plan)
+
+
+def _fresh_variables(model: Classifier, settings: Settings):
+    # Compiled without optimisation: it runs once, and optimising it takes longer than the rest.
+    cheap = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    size = settings.data.image_size
+    return jax.jit(
+        functools.partial(init_variables, model, seed=settings.seed), compiler_options=cheap
+    )(jnp.zeros((1, size, size, 3), jnp.uint8))
+
+
+def _check_same_input(folder: Path, settings: Settings) -> None:
+    """Raises UserError where the weights of ``folder`` are for images in other units."""
+    theirs = settings_from_config(store.read_meta(folder)["config"]).model.input
+    if theirs != settings.model.input:
+        raise UserError(
+            f"the weights of {folder} were trained on images with config.model.input = "
+            f"{dataclasses.asdict(theirs)}; set the same"
+        )
+
+
+def _continue(
+    folder: Path, state: TrainState, plan: tuple[Stage, ...]
+) -> tuple[TrainState, dict[str, Any]]:
+    """The state and the meta kept in ``folder``."""
+    step = int(folder.name)
+    stage = next((s for s in plan if s.first_step < step <= s.last_step), None)
+    if stage is None:
+        raise UserError(f"the checkpoint {folder} is beyond this run's {plan[-1].last_step} steps")
+    labels = trainable_labels(state.params, stage.settings.trains)
+    like = state.replace(opt_state=make_optimizer(stage, labels).init(state.params))
+    say(f"continuing from {folder} (stage {stage.name}, step {step})")
+    return store.restore_state(folder, like), store.read_meta(folder)
