@@ -15,7 +15,7 @@ import pytest
 
 import wae_jax
 from configs import quickstart
-from wae_jax.checkpoints import store
+from wae_jax.checkpoints import folders, store
 from wae_jax.config import settings_from_config
 from wae_jax.errors import UserError
 
@@ -283,8 +283,8 @@ def test_what_a_killed_save_leaves_is_cleared_away(runs, tmp_path):
     workdir = copy_of(runs["undisturbed"], tmp_path)
     leftover = workdir / "checkpoints" / "30.orbax-checkpoint-tmp-5"
     leftover.mkdir()
-    assert store.newest_good(workdir / "checkpoints").name == "27"
-    store.clean(workdir)
+    assert folders.newest_good(workdir / "checkpoints").name == "27"
+    folders.clean(workdir)
     assert not leftover.exists()
     assert newest(workdir).name == "27"
 

@@ -2,15 +2,9 @@
 
 Layout: ``WORKDIR/checkpoints/STEP/`` holds the Orbax items ``variables`` (params, batch_stats),
 ``training`` (step, optimiser, parameter averages) and ``meta`` (config, stage, data position), and
-``manifest.json``, written last. A step without a right manifest is never used: Orbax itself
-restores flipped bytes without an error, and takes an empty directory for the newest step.
+``manifest.json``, written last. A step without a right manifest is never used.
 """
 
-import hashlib
-import json
-import logging
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,92 +12,9 @@ import flax.serialization
 import jax
 import orbax.checkpoint as ocp
 
+from wae_jax.checkpoints import folders
 from wae_jax.checkpoints.state import TrainState
 from wae_jax.errors import UserError
-
-MANIFEST = "manifest.json"
-FOLDER = "checkpoints"
-log = logging.getLogger("wae_jax")
-
-
-def _hashes(folder: Path) -> dict[str, str]:
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name != MANIFEST:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            found[str(path.relative_to(folder))] = digest
-    return found
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a text file so that a reader sees the old content or the new, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def problem_with(folder: Path) -> str:
-    """Why the step directory ``folder`` cannot be used, in words; empty where it can."""
-    try:
-        expected = json.loads((folder / MANIFEST).read_text())
-    except FileNotFoundError:
-        return "it was not finished (no manifest)"
-    except (OSError, ValueError):
-        return "its manifest is unreadable"
-    found = _hashes(folder)
-    bad = sorted(name for name in expected if found.get(name) != expected[name])
-    return f"damaged or missing: {', '.join(bad[:3])}" if bad else ""
-
-
-def _steps(folder: Path) -> list[Path]:
-    """Step directories, newest first."""
-    if not folder.is_dir():
-        return []
-    names = [p for p in folder.iterdir() if p.is_dir() and p.name.isdigit()]
-    return sorted(names, key=lambda p: int(p.name), reverse=True)
-
-
-def newest_good(folder: Path) -> Path | None:
-    """The newest step directory that verifies; warns about each newer one that does not."""
-    for step in _steps(folder):
-        problem = problem_with(step)
-        if not problem:
-            return step
-        log.warning("skipping checkpoint %s: %s", step, problem)
-    return None
-
-
-def find(path: str) -> Path:
-    """The verified step directory that a user's path means: a workdir or one step's directory.
-
-    Raises:
-        UserError: there is none, or none that verifies.
-    """
-    folder = Path(path)
-    if not folder.is_dir():
-        raise UserError(f"no checkpoint at {path}: no such directory")
-    if folder.name.isdigit() or (folder / MANIFEST).exists():
-        problem = problem_with(folder)
-        if problem:
-            raise UserError(f"cannot use the checkpoint {path}: {problem}")
-        return folder
-    for candidate in (folder / FOLDER, folder):
-        good = newest_good(candidate)
-        if good:
-            return good
-    raise UserError(
-        f"no usable checkpoint in {path}: give a training workdir or one of its "
-        f"{FOLDER}/STEP directories"
-    )
-
-
-def fingerprint(folder: Path) -> str:
-    """A hash of all that the verified step directory ``folder`` holds."""
-    return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
 
 
 def _training_part(state: TrainState) -> dict[str, Any]:
@@ -118,10 +29,10 @@ def save(workdir: Path, state: TrainState, meta: dict[str, Any], *, keep: int) -
 
     state: replicated arrays; in a multi-process run every process must call this.
     """
-    target = workdir.absolute() / FOLDER / str(int(state.step))
+    step = workdir.absolute() / folders.FOLDER / str(int(state.step))
     with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
         checkpointer.save(
-            target,
+            folders.staged(step),
             args=ocp.args.Composite(
                 variables=ocp.args.StandardSave(state.variables),
                 training=ocp.args.StandardSave(_training_part(state)),
@@ -130,16 +41,9 @@ def save(workdir: Path, state: TrainState, meta: dict[str, Any], *, keep: int) -
             force=True,
         )
     if jax.process_index() == 0:
-        write_atomically(target / MANIFEST, json.dumps(_hashes(target), indent=1))
-        for old in _steps(target.parent)[max(1, keep) :]:
-            shutil.rmtree(old)
-    return target
-
-
-def clean(workdir: Path) -> None:
-    """Removes what a killed save left behind."""
-    for path in (workdir / FOLDER).glob("*orbax-checkpoint-tmp*"):
-        shutil.rmtree(path)
+        folders.publish(step)
+        folders.prune(step, max(1, keep))
+    return step
 
 
 def _restore(folder: Path, **items) -> Any:

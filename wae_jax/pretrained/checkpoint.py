@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from wae_jax.checkpoints import store
+from wae_jax.checkpoints import folders, store
 from wae_jax.checkpoints.load import load_step
 from wae_jax.checkpoints.state import new_state
 from wae_jax.config import Settings, as_dict, settings_from_config
@@ -125,7 +125,7 @@ def adopt_pretrained(settings: Settings) -> tuple[Settings, Imported | None]:
 
 
 def _from_checkpoint(path: str) -> Imported:
-    folder = store.find(path)
+    folder = folders.find(path)
     _, variables, meta = load_step(folder)
     settings = settings_from_config(meta["config"])
     if settings.model.frontend.name not in SINGLE:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from wae_jax import data
-from wae_jax.checkpoints import store
+from wae_jax.checkpoints import folders, store
 from wae_jax.checkpoints.state import TrainState, new_state
 from wae_jax.config import Settings, as_dict, settings_from_config
 from wae_jax.errors import UserError
@@ -23,6 +23,7 @@ from wae_jax.models.classifier import Classifier, build_model, init_variables, v
 from wae_jax.pretrained import Imported
 from wae_jax.pretrained.checkpoint import adopt_pretrained
 from wae_jax.pretrained.transfer import start_from
+from wae_jax.runtime import files
 from wae_jax.runtime.console import duration, say
 from wae_jax.runtime.devices import Parallel, start
 from wae_jax.training.distill import Teacher, check_same_teacher, load_teacher
@@ -119,7 +120,7 @@ def check_workdir(folder: Path, config: dict[str, Any]) -> None:
     path = folder / CONFIG_FILE
     try:
         if not path.exists():
-            if (folder / store.FOLDER).exists():
+            if (folder / folders.FOLDER).exists():
                 raise UserError(
                     f"the workdir {folder} has checkpoints but no {CONFIG_FILE}; "
                     "choose another --workdir"
@@ -128,7 +129,7 @@ def check_workdir(folder: Path, config: dict[str, Any]) -> None:
             return
         held = json.loads(path.read_text())
         log_file = folder / METRICS_FILE
-        started = (folder / store.FOLDER).exists() or (
+        started = (folder / folders.FOLDER).exists() or (
             log_file.exists() and log_file.stat().st_size > 0
         )
         if not started:
@@ -158,7 +159,7 @@ def _prepare(
     parallel = Parallel(settings.parallel)
     d = settings.data
     source = data.open_source(d.name, d.train_split, data_dir=d.data_dir, cache_dir=d.cache_dir)
-    origin = store.find(settings.restore) if settings.restore else None
+    origin = folders.find(settings.restore) if settings.restore else None
     plan = plan_stages(settings.running_stages, len(source))
     data.train_transform(d)  # errors now, not in hours
     mix = data.make_mix(d)
@@ -189,8 +190,8 @@ def _prepare(
     variables = jax.jit(
         functools.partial(init_variables, evaluated, seed=settings.seed), compiler_options=cheap
     )(jnp.zeros((1, d.image_size, d.image_size, 3), jnp.uint8))
-    store.clean(workdir)
-    found = store.newest_good(workdir / store.FOLDER)
+    folders.clean(workdir)
+    found = folders.newest_good(workdir / folders.FOLDER)
     if found is None and origin is not None:
         _check_same_input(origin, settings)
         variables = store.restore_evaluated(origin, variables)
@@ -205,7 +206,7 @@ def _prepare(
         check_same_teacher(meta["teacher"], teacher)
         seconds, data_state = meta["train_seconds"], meta["data"]
     if jax.process_index() == 0:
-        store.write_atomically(workdir / CONFIG_FILE, json.dumps(config, indent=1) + "\n")
+        files.write_atomically(workdir / CONFIG_FILE, json.dumps(config, indent=1) + "\n")
     metrics_log = MetricsLog(workdir, resume_step=int(state.step), write=jax.process_index() == 0)
     model = build_model(settings.model, axis_name=parallel.axis_name, **shape)
     run = Run(
