@@ -3,8 +3,12 @@
 Layout: ``WORKDIR/checkpoints/STEP/`` holds the Orbax items ``variables`` (params, batch_stats),
 ``training`` (step, optimiser, parameter averages) and ``meta`` (config, stage, data position), and
 ``manifest.json``, written last. A step without a right manifest is never used.
+
+Arrays are read onto this process's first device. Orbax by itself would put them on devices like
+those that they were saved from, which another machine does not have.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -12,31 +16,32 @@ import flax.serialization
 import jax
 import orbax.checkpoint as ocp
 
-from wae_jax.checkpoints import folders
+from wae_jax.checkpoints import folders, formats
 from wae_jax.checkpoints.state import TrainState
 from wae_jax.errors import UserError
 
 
-def _training_part(state: TrainState) -> dict[str, Any]:
-    part = {"step": state.step, "opt_state": flax.serialization.to_state_dict(state.opt_state)}
-    if state.ema_params is not None:
-        part["ema_params"] = state.ema_params
-    return part
-
-
 def save(workdir: Path, state: TrainState, meta: dict[str, Any], *, keep: int) -> Path:
-    """Writes the state and ``meta`` (JSON-able), then removes all but the newest ``keep`` steps.
+    """Writes a step directory, then removes all below the newest ``keep`` that verify.
 
-    state: replicated arrays; in a multi-process run every process must call this.
+    Args:
+        workdir: the run's folder.
+        state: replicated arrays; in a multi-process run every process must call this.
+        meta: what describes the run (see ``formats``), JSON-able; format and step are added.
+        keep: how many steps stay, at least 1.
+
+    Returns:
+        The step directory.
     """
-    step = workdir.absolute() / folders.FOLDER / str(int(state.step))
+    number = int(state.step)
+    step = workdir.absolute() / folders.FOLDER / str(number)
     with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
         checkpointer.save(
             folders.staged(step),
             args=ocp.args.Composite(
                 variables=ocp.args.StandardSave(state.variables),
                 training=ocp.args.StandardSave(_training_part(state)),
-                meta=ocp.args.JsonSave(meta),
+                meta=ocp.args.JsonSave({"format": formats.FORMAT, "step": number, **meta}),
             ),
             force=True,
         )
@@ -46,59 +51,121 @@ def save(workdir: Path, state: TrainState, meta: dict[str, Any], *, keep: int) -
     return step
 
 
-def _restore(folder: Path, **items) -> Any:
-    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-        return checkpointer.restore(folder.absolute(), args=ocp.args.Composite(**items))
-
-
 def read_meta(folder: Path) -> dict[str, Any]:
-    """The ``meta`` that :func:`save` was given."""
-    return _restore(folder, meta=ocp.args.JsonRestore())["meta"]
+    """What describes a verified step directory, in the newest format.
 
-
-def _abstract(tree):
-    """Shapes and dtypes on this process's first device, wherever the checkpoint was made."""
-    sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+    Raises:
+        UserError: it is of a newer format, or of no form that a checkpoint has.
+    """
+    meta = formats.upgrade(_saved_meta(folder), folder)
+    if meta["step"] is None:
+        meta["step"] = int(_read(folder, "training", only=("step",))["step"])
+    return meta
 
 
 def restore_state(folder: Path, like: TrainState) -> TrainState:
-    """The whole state, with the structure, shapes and dtypes of ``like``."""
-    template = _abstract({"variables": like.variables, "training": _training_part(like)})
-    items = _restore(
-        folder, **{name: ocp.args.StandardRestore(tree) for name, tree in template.items()}
-    )
-    training = items["training"]
+    """The whole state of a verified step directory, on this process's first device.
+
+    Args:
+        folder: the step directory.
+        like: a state with the structure and shapes that are wanted.
+
+    Raises:
+        UserError: the checkpoint is of another network or another optimiser.
+    """
+    variables = restore_variables(folder, like.variables)
+    training = _read_training(folder)
+    _check_same(folder, "optimiser", training, _training_part(like))
     return TrainState(
         step=training["step"],
-        params=items["variables"]["params"],
-        batch_stats=items["variables"]["batch_stats"],
+        params=variables["params"],
+        batch_stats=variables["batch_stats"],
         opt_state=flax.serialization.from_state_dict(like.opt_state, training["opt_state"]),
         ema_params=training.get("ema_params"),
     )
 
 
 def restore_variables(folder: Path, like) -> Any:
-    """Model variables with the structure of ``like`` (arrays or shapes).
+    """Model variables of a verified step directory, on this process's first device.
+
+    Args:
+        folder: the step directory.
+        like: arrays or shapes with the structure and dtypes that are wanted.
 
     Raises:
         UserError: the checkpoint is of another network; names what differs.
     """
-    saved = _restore(folder, variables=ocp.args.StandardRestore())["variables"]
-    saved_shapes, like_shapes = _shapes(saved), _shapes(like)
+    saved = _read(folder, "variables")
+    _check_same(folder, "network", saved, like)
+    return jax.tree.map(lambda a, b: a.astype(b.dtype), saved, dict(like))
+
+
+def restore_evaluated(folder: Path, like) -> Any:
+    """As :func:`restore_variables`, with the averaged parameters where the run kept an average."""
+    variables = restore_variables(folder, like)
+    if read_meta(folder)["ema"]:
+        variables = {**variables, "params": _read_training(folder, "opt_state")["ema_params"]}
+    return variables
+
+
+def _training_part(state: TrainState) -> dict[str, Any]:
+    part = {"step": state.step, "opt_state": flax.serialization.to_state_dict(state.opt_state)}
+    if state.ema_params is not None:
+        part["ema_params"] = state.ema_params
+    return part
+
+
+def _saved_meta(folder: Path) -> Any:
+    handler = ocp.JsonCheckpointHandler()
+    try:
+        return handler.restore(folder.absolute() / "meta", args=ocp.args.JsonRestore())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{folder} does not describe a run: its meta is no JSON") from error
+    finally:
+        handler.close()
+
+
+def _read_training(folder: Path, *without: str) -> dict[str, Any]:
+    """The item ``training`` in the newest format; parts that are not needed can be left out."""
+    number = formats.number_of(_saved_meta(folder), folder)
+    return formats.upgrade_training(_read(folder, "training", without=without), number)
+
+
+def _read(
+    folder: Path, item: str, *, only: Collection[str] = (), without: Collection[str] = ()
+) -> dict[str, Any]:
+    """The arrays of an item, or of some parts of it, nested as they were saved."""
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    path = folder.absolute() / item
+    handler = ocp.PyTreeCheckpointHandler()
+    try:
+        saved = handler.metadata(path).tree
+        parts = {k: v for k, v in saved.items() if k in (only or saved) and k not in without}
+        target = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), parts
+        )
+        where = jax.tree.map(lambda x: ocp.ArrayRestoreArgs(sharding=device, dtype=x.dtype), target)
+        return handler.restore(
+            path,
+            args=ocp.args.PyTreeRestore(target, restore_args=where, partial_restore=True),
+        )
+    finally:
+        handler.close()
+
+
+def _check_same(folder: Path, what: str, saved, wanted) -> None:
+    """Raises UserError where the arrays of two trees differ in name or shape."""
+    ours, theirs = _shapes(wanted), _shapes(saved)
     wrong = sorted(
-        name
-        for name in saved_shapes.keys() | like_shapes.keys()
-        if saved_shapes.get(name) != like_shapes.get(name)
+        name for name in theirs.keys() | ours.keys() if theirs.get(name) != ours.get(name)
     )
     if wrong:
         raise UserError(
-            f"the checkpoint {folder} is of another network: {len(wrong)} arrays "
+            f"the checkpoint {folder} is of another {what}: {len(wrong)} arrays "
             f"differ, the first is {wrong[0]} (checkpoint "
-            f"{saved_shapes.get(wrong[0], 'lacks it')}, network "
-            f"{like_shapes.get(wrong[0], 'lacks it')})"
+            f"{theirs.get(wrong[0], 'lacks it')}, {what} "
+            f"{ours.get(wrong[0], 'lacks it')})"
         )
-    return jax.tree.map(lambda a, b: a.astype(b.dtype), saved, dict(like))
 
 
 def _shapes(tree) -> dict[str, tuple[int, ...]]:
@@ -107,12 +174,3 @@ def _shapes(tree) -> dict[str, tuple[int, ...]]:
         "/".join(str(getattr(k, "key", k)) for k in path): tuple(leaf.shape)
         for path, leaf in leaves
     }
-
-
-def restore_evaluated(folder: Path, like) -> Any:
-    """As :func:`restore_variables`, with the averaged parameters where the run kept an average."""
-    variables = restore_variables(folder, like)
-    if read_meta(folder)["ema"]:
-        training = _restore(folder, training=ocp.args.StandardRestore())["training"]
-        variables = {**variables, "params": training["ema_params"]}
-    return variables

@@ -148,4 +148,4 @@ def evaluate_checkpoint(
         parallel,
         classes_of(meta, f"the checkpoint {folder}"),
     )
-    return {**figures, "stage": meta["stage"], "step": int(folder.name), "checkpoint": str(folder)}
+    return {**figures, "stage": meta["stage"], "step": meta["step"], "checkpoint": str(folder)}

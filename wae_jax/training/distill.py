@@ -54,7 +54,10 @@ def load_teacher(settings: Settings, info: SourceInfo) -> Teacher | None:
         )
     model, variables = for_inference(model, variables)
     return Teacher(
-        model, variables, str(folder), {"step": folder.name, "sha256": manifest.fingerprint(folder)}
+        model,
+        variables,
+        str(folder),
+        {"step": str(meta["step"]), "sha256": manifest.fingerprint(folder)},
     )
 
 

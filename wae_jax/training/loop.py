@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from wae_jax import data
-from wae_jax.checkpoints import folders, store
+from wae_jax.checkpoints import folders, formats, store
 from wae_jax.checkpoints.state import TrainState, new_state
 from wae_jax.config import Settings, as_dict, settings_from_config
 from wae_jax.errors import UserError
@@ -26,6 +26,7 @@ from wae_jax.pretrained.transfer import start_from
 from wae_jax.runtime import files
 from wae_jax.runtime.console import duration, say
 from wae_jax.runtime.devices import Parallel, start
+from wae_jax.schema.trees import differences
 from wae_jax.training.distill import Teacher, check_same_teacher, load_teacher
 from wae_jax.training.optim import make_optimizer, make_schedule
 from wae_jax.training.progress import METRICS_FILE, Meter, MetricsLog
@@ -33,7 +34,7 @@ from wae_jax.training.stages import Stage, plan_stages, trainable_labels
 from wae_jax.training.steps import make_train_step
 
 CONFIG_FILE = "config.json"
-# Keys that may change when a run continues: they do not touch what is computed.
+# Keys that may change when a run continues: what is computed stays the same, but for rounding.
 RUNTIME_KEYS = (
     "data.workers",
     "data.data_dir",
@@ -43,7 +44,10 @@ RUNTIME_KEYS = (
     "checkpoint_every",
     "keep_checkpoints",
     "eval_every_epochs",
+    "parallel.mode",
+    "parallel.devices",
     "parallel.coordinator",
+    "parallel.num_processes",
     "parallel.process_id",
 )
 log = logging.getLogger("wae_jax")
@@ -79,11 +83,12 @@ def train(config, workdir: str) -> dict[str, Any]:
     """
     settings = settings_from_config(config)
     start(settings.parallel)
-    settings, pretrained = adopt_pretrained(settings)
-    config = as_dict(settings)
     folder = Path(workdir)
-    check_workdir(folder, config)
-    run, state = _prepare(config, settings, folder, pretrained)
+    found = own_checkpoint(folder)
+    held = store.read_meta(found) if found else None
+    settings, pretrained = adopt_pretrained(settings, held)
+    check_workdir(folder, settings)
+    run, state = _prepare(as_dict(settings), settings, folder, found, pretrained)
     try:
         figures = None
         for stage in run.plan:
@@ -104,18 +109,15 @@ def train(config, workdir: str) -> dict[str, Any]:
     }
 
 
-def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} -> {"a.b": 1}."""
-    flat = {}
-    for key, value in tree.items():
-        if isinstance(value, dict) and value:
-            flat.update(flatten(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+def own_checkpoint(workdir: Path) -> Path | None:
+    """The newest good checkpoint of the run in ``workdir``, from which it goes on."""
+    try:
+        return folders.newest_good(workdir / folders.FOLDER)
+    except OSError as error:
+        raise UserError(f"cannot use the workdir {workdir}: {error}") from error
 
 
-def check_workdir(folder: Path, config: dict[str, Any]) -> None:
+def check_workdir(folder: Path, settings: Settings) -> None:
     """Raises UserError where ``folder`` cannot hold this run, or holds one with another config."""
     path = folder / CONFIG_FILE
     try:
@@ -127,7 +129,7 @@ def check_workdir(folder: Path, config: dict[str, Any]) -> None:
                 )
             folder.mkdir(parents=True, exist_ok=True)
             return
-        held = json.loads(path.read_text())
+        held = files.read_json(path)
         log_file = folder / METRICS_FILE
         started = (folder / folders.FOLDER).exists() or (
             log_file.exists() and log_file.stat().st_size > 0
@@ -136,15 +138,12 @@ def check_workdir(folder: Path, config: dict[str, Any]) -> None:
             return  # nothing was computed with the config that is there
     except (OSError, ValueError) as error:
         raise UserError(f"cannot use the workdir {folder}: {error}") from error
-    old, new = flatten(held), flatten(config)
-    different = sorted(
-        key
-        for key in old.keys() | new.keys()
-        if key not in RUNTIME_KEYS and old.get(key) != new.get(key)
-    )
+    different = differences(formats.settings_of_run(held, path), settings)
+    different = {key: pair for key, pair in different.items() if key not in RUNTIME_KEYS}
     if different:
         shown = ", ".join(
-            f"{key} ({old.get(key)!r} there, {new.get(key)!r} now)" for key in different[:3]
+            f"{key} ({old!r} there, {new!r} now)"
+            for key, (old, new) in list(sorted(different.items()))[:3]
         )
         raise UserError(
             f"the workdir {folder} holds a run with another config: {len(different)} "
@@ -153,13 +152,13 @@ def check_workdir(folder: Path, config: dict[str, Any]) -> None:
 
 
 def _prepare(
-    config, settings: Settings, workdir: Path, pretrained: Imported | None
+    config, settings: Settings, workdir: Path, found: Path | None, pretrained: Imported | None
 ) -> tuple[Run, TrainState]:
     """Opens the data, builds the network, and starts or continues its state."""
     parallel = Parallel(settings.parallel)
     d = settings.data
     source = data.open_source(d.name, d.train_split, data_dir=d.data_dir, cache_dir=d.cache_dir)
-    origin = folders.find(settings.restore) if settings.restore else None
+    origin = folders.find(settings.restore) if settings.restore and found is None else None
     plan = plan_stages(settings.running_stages, len(source))
     data.train_transform(d)  # errors now, not in hours
     mix = data.make_mix(d)
@@ -191,12 +190,11 @@ def _prepare(
         functools.partial(init_variables, evaluated, seed=settings.seed), compiler_options=cheap
     )(jnp.zeros((1, d.image_size, d.image_size, 3), jnp.uint8))
     folders.clean(workdir)
-    found = folders.newest_good(workdir / folders.FOLDER)
-    if found is None and origin is not None:
+    if origin is not None:
         _check_same_input(origin, settings)
         variables = store.restore_evaluated(origin, variables)
         say(f"starting from the weights of {origin}")
-    elif found is None and pretrained is not None:
+    elif pretrained is not None:
         variables, lines = start_from(pretrained, variables, evaluated, light=settings.init.light)
         say("\n".join(lines))
     state = new_state(variables, ema=settings.ema_decay > 0)
@@ -206,7 +204,8 @@ def _prepare(
         check_same_teacher(meta["teacher"], teacher)
         seconds, data_state = meta["train_seconds"], meta["data"]
     if jax.process_index() == 0:
-        files.write_atomically(workdir / CONFIG_FILE, json.dumps(config, indent=1) + "\n")
+        held = {"format": formats.FORMAT, **config}
+        files.write_atomically(workdir / CONFIG_FILE, json.dumps(held, indent=1) + "\n")
     metrics_log = MetricsLog(workdir, resume_step=int(state.step), write=jax.process_index() == 0)
     model = build_model(settings.model, axis_name=parallel.axis_name, **shape)
     run = Run(
@@ -354,6 +353,7 @@ def _save(run: Run, state: TrainState, stage: Stage, data_state: dict[str, Any])
             "train_seconds": run.seconds,
             "ema": state.ema_params is not None,
             "teacher": run.teacher and run.teacher.identity,
+            "origin": None,
             "num_classes": info.num_classes,
             "class_names": list(info.class_names or ()),
         },
