@@ -56,15 +56,15 @@ def _import_weights(args) -> None:
 
 
 def _visualize(args) -> None:
-    from wae_jax.checkpoints import store
+    from wae_jax.checkpoints import folders
     from wae_jax.study.sub_images import draw_sub_images
 
-    draw_sub_images(store.find(args.checkpoint), args.out, count=args.count, split=args.split)
+    draw_sub_images(folders.find(args.checkpoint), args.out, count=args.count, split=args.split)
     print(args.out)
 
 
 def _study(args) -> None:
-    from wae_jax.checkpoints import store
+    from wae_jax.checkpoints import folders
     from wae_jax.study import study
     from wae_jax.study.sub_images import draw_sub_images
 
@@ -78,7 +78,7 @@ def _study(args) -> None:
     if args.picture_of:
         run = Path(args.workdir) / f"{args.picture_of}-{args.seeds.split(',')[0]}"
         picture = Path(args.workdir) / "sub_images.png"
-        draw_sub_images(store.find(str(run)), str(picture))
+        draw_sub_images(folders.find(str(run)), str(picture))
         print(f"sub-images of {args.picture_of}: {picture}")
     print(f"figures: {csv}\n\n{study.table(rows)}")
 

@@ -14,7 +14,7 @@ from test_pytorch import FIXTURE
 
 import wae_jax
 from wae_jax import __main__ as program
-from wae_jax.checkpoints import store
+from wae_jax.checkpoints import folders, store
 
 SHAPES = FIXTURE["computed"]["torchvision resnet18"]["shapes"]
 CLASSES = 50
@@ -79,7 +79,7 @@ def test_the_checkpoint_is_loaded_like_any_other(checkpoint):
     kernel = np.asarray(variables["params"]["backbone"]["stem_conv"]["kernel"])
     np.testing.assert_array_equal(kernel.transpose(3, 2, 0, 1), resnet18()["conv1.weight"])
     assert (model.channel_order, model.mean[0]) == ("RGB", 123.675)
-    meta = store.read_meta(store.find(str(checkpoint)))
+    meta = store.read_meta(folders.find(str(checkpoint)))
     assert meta["class_names"][7] == "class number 7"
     assert (meta["num_classes"], meta["stage"]) == (CLASSES, "imported")
 
@@ -260,5 +260,5 @@ def test_evaluation_needs_data_with_the_same_classes(checkpoint, monkeypatch, ca
 
 def test_out_may_be_an_empty_folder(checkpoint, weights, monkeypatch, tmp_path):
     import_weights(monkeypatch, weights, tmp_path)
-    assert store.find(str(tmp_path))
+    assert folders.find(str(tmp_path))
     shutil.rmtree(tmp_path)

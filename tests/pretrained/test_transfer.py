@@ -10,6 +10,7 @@ import seeded
 from test_pytorch import FIXTURE
 
 from configs import resnet50
+from wae_jax.checkpoints import folders
 from wae_jax.config import InputSettings, settings_from_config
 from wae_jax.errors import UserError
 from wae_jax.models.backbones import VGG, ResNet
@@ -288,8 +289,8 @@ def test_training_starts_from_a_checkpoint_and_goes_on(
     told = capsys.readouterr().err
     assert "config.model.input.mean is (1.0, 2.0, 3.0)" in told
     assert "pretrained: backbone (10 arrays)" in told
-    model, variables = checkpoint.load_step(checkpoint.store.find(str(tmp_path / "wae")))[:2]
-    _, theirs, _ = checkpoint.load_step(checkpoint.store.find(str(tmp_path / "full")))
+    model, variables = checkpoint.load_step(folders.find(str(tmp_path / "wae")))[:2]
+    _, theirs, _ = checkpoint.load_step(folders.find(str(tmp_path / "full")))
     assert model.mean == (1.0, 2.0, 3.0)
     # The first stage trains the auto-encoder alone.
     for kind in ("params", "batch_stats"):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import wae_jax
-from wae_jax.checkpoints import store
+from wae_jax.checkpoints import folders, manifest, store
 from wae_jax.checkpoints.load import load_step
 from wae_jax.config import DistillSettings, ParallelSettings, settings_from_config
 from wae_jax.errors import UserError
@@ -227,7 +227,7 @@ def student_config(tiny_config, teacher_dir, changes=None):
 
 
 def variables_of(workdir, flat):
-    return flat(load_step(store.find(str(workdir)))[1])
+    return flat(load_step(folders.find(str(workdir)))[1])
 
 
 def train_lines(workdir):
@@ -258,10 +258,10 @@ def test_a_run_with_a_teacher_logs_it_where_it_taught(student_dir):
 
 
 def test_the_teacher_stays_as_it_was_and_is_not_stored(student_dir, teacher_dir, flat):
-    step = store.find(str(teacher_dir))  # verifies its hashes
-    meta = store.read_meta(store.find(str(student_dir)))
-    assert meta["teacher"] == {"step": "8", "sha256": store.fingerprint(step)}
-    plain = load_step(store.find(str(student_dir)))
+    step = folders.find(str(teacher_dir))  # verifies its hashes
+    meta = store.read_meta(folders.find(str(student_dir)))
+    assert meta["teacher"] == {"step": "8", "sha256": manifest.fingerprint(step)}
+    plain = load_step(folders.find(str(student_dir)))
     assert variables_of(student_dir, flat).keys() == flat(plain[1]).keys()
 
 
@@ -271,7 +271,7 @@ def test_a_stopped_run_goes_on_to_the_same_end(
     workdir = tmp_path / "run"
     shutil.copytree(student_dir, workdir)
     shutil.rmtree(workdir / "checkpoints" / "12")  # as if killed early in the joint stage
-    assert store.find(str(workdir)).name == "9"
+    assert folders.find(str(workdir)).name == "9"
     train(student_config(tiny_config, teacher_dir), str(workdir))
     expected, found = variables_of(student_dir, flat), variables_of(workdir, flat)
     for name, value in expected.items():
@@ -280,7 +280,7 @@ def test_a_stopped_run_goes_on_to_the_same_end(
 
 def test_a_stopped_run_does_not_go_on_with_another_teacher(student_dir, tiny_config, teacher_dir):
     """The same path, but its newest checkpoint is not the one it was."""
-    newest = store.find(str(teacher_dir))
+    newest = folders.find(str(teacher_dir))
     aside = newest.rename(newest.with_name("aside"))
     try:
         with pytest.raises(UserError, match=r"taught by the checkpoint of step 8.*another one"):

@@ -15,7 +15,7 @@ import pytest
 
 import wae_jax
 from configs import quickstart
-from wae_jax.checkpoints import store
+from wae_jax.checkpoints import folders, store
 from wae_jax.config import settings_from_config
 from wae_jax.errors import UserError
 
@@ -117,10 +117,7 @@ def kill_in(process: subprocess.Popen, workdir: Path, stage: str) -> int:
 
 def arrays(step: Path, flat) -> dict[str, np.ndarray]:
     """Everything that a checkpoint keeps of the network and its training."""
-    restored = store._restore(
-        step, **{name: store.ocp.args.StandardRestore() for name in ("variables", "training")}
-    )
-    return flat(dict(restored.items()))
+    return flat({name: store._read(step, name) for name in ("variables", "training")})
 
 
 def newest(workdir: Path) -> Path:
@@ -283,8 +280,8 @@ def test_what_a_killed_save_leaves_is_cleared_away(runs, tmp_path):
     workdir = copy_of(runs["undisturbed"], tmp_path)
     leftover = workdir / "checkpoints" / "30.orbax-checkpoint-tmp-5"
     leftover.mkdir()
-    assert store.newest_good(workdir / "checkpoints").name == "27"
-    store.clean(workdir)
+    assert folders.newest_good(workdir / "checkpoints").name == "27"
+    folders.clean(workdir)
     assert not leftover.exists()
     assert newest(workdir).name == "27"
 
@@ -344,6 +341,60 @@ def test_restore_starts_from_another_runs_weights(restored, loaded, flat):
     expected, found = flat(loaded[1]["params"]), flat(wae_jax.load(str(workdir))[1]["params"])
     for name, value in expected.items():
         np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+def beginning_of(workdir: Path, folder: Path) -> Path:
+    """A copy of a run without its last checkpoint."""
+    copy = copy_of(workdir, folder)
+    shutil.rmtree(newest(copy))
+    return copy
+
+
+def assert_goes_on_without(source: Path, config, whole: Path, folder: Path, flat) -> None:
+    """The run ``whole``, cut short, comes to the same end when ``source`` is gone."""
+    begun = beginning_of(whole, folder)
+    hidden = source.rename(source.with_name("hidden"))
+    try:
+        wae_jax.train(config, str(begun))
+        # It is needed where nothing is saved yet, and what was taken from it is still compared.
+        with pytest.raises(UserError, match=str(source)):
+            wae_jax.train(config, str(folder / "new"))
+        config.update(seed=6)
+        with pytest.raises(UserError, match=r"1 key\(s\) differ: seed"):
+            wae_jax.train(config, str(begun))
+    finally:
+        hidden.rename(source)
+    assert newest(begun).name == newest(whole).name == "2"
+    found, expected = arrays(newest(begun), flat), arrays(newest(whole), flat)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+SHORT = {"run_stages": ("joint",), "stages.joint.steps": 2, "checkpoint_every": 1}
+
+
+def test_a_run_goes_on_without_the_checkpoint_it_was_restored_from(runs, tmp_path, flat):
+    source = copy_of(runs["undisturbed"], tmp_path)
+    config = changed_config(SHORT | {"restore": str(source)})
+    wae_jax.train(config, str(tmp_path / "whole"))
+    (tmp_path / "again").mkdir()
+    assert_goes_on_without(source, config, tmp_path / "whole", tmp_path / "again", flat)
+
+
+def test_a_run_goes_on_without_the_network_it_was_initialised_from(tmp_path, flat, cifar10):
+    source = tmp_path / "full"
+    convention = {"model.input.mean": (99.0, 98.0, 97.0), "model.backbone.norm_epsilon": 1e-3}
+    full = {"model.frontend.name": "identity", "model.head.kind": "pool"}
+    wae_jax.train(changed_config(SHORT | full | convention), str(source))
+    config = changed_config(SHORT | {"init.pretrained": str(source)})
+    wae_jax.train(config, str(tmp_path / "whole"))
+    held = json.loads((tmp_path / "whole" / "config.json").read_text())
+    assert held["model"]["input"]["mean"] == [99.0, 98.0, 97.0]
+    assert held["model"]["backbone"]["norm_epsilon"] == 1e-3
+    (tmp_path / "again").mkdir()
+    assert_goes_on_without(source, config, tmp_path / "whole", tmp_path / "again", flat)
+    assert json.loads((tmp_path / "again" / "run" / "config.json").read_text()) == held
 
 
 def test_restore_from_another_network_names_what_differs(runs, tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from wae_jax import data
-from wae_jax.checkpoints import store
+from wae_jax.checkpoints import folders
 from wae_jax.checkpoints.load import load_step
 from wae_jax.config import DataSettings, Settings, settings_from_config
 from wae_jax.errors import UserError
@@ -146,7 +146,7 @@ def random_variables(model: Classifier, image_size: int, seed: int):
 
 def _restore(method: str, settings: Settings, checkpoint: str):
     """(variables, classes) of a checkpoint of the same network."""
-    folder = store.find(checkpoint)
+    folder = folders.find(checkpoint)
     _, variables, meta = load_step(folder)
     held = settings_from_config(meta["config"])
     held = changed(held, {"model.dtype": settings.model.dtype})

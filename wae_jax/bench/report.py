@@ -11,7 +11,7 @@ from wae_jax.bench.breakdown import Part
 from wae_jax.bench.measure import Row
 from wae_jax.bench.run import Results
 from wae_jax.bench.torch_peer import PeerRow
-from wae_jax.checkpoints.store import write_atomically
+from wae_jax.runtime.files import write_atomically
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
 TITLES = {

@@ -1,6 +1,6 @@
 """From a checkpoint to the model that it holds."""
 
-from wae_jax.checkpoints import store
+from wae_jax.checkpoints import folders, store
 from wae_jax.config import settings_from_config
 from wae_jax.models.classifier import build_model, variable_shapes
 
@@ -15,7 +15,7 @@ def load(path: str):
     Raises:
         UserError: no usable checkpoint there, or a user's own backbone that cannot be imported.
     """
-    return load_step(store.find(path))[:2]
+    return load_step(folders.find(path))[:2]
 
 
 def load_step(folder):

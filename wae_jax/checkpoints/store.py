@@ -2,15 +2,13 @@
 
 Layout: ``WORKDIR/checkpoints/STEP/`` holds the Orbax items ``variables`` (params, batch_stats),
 ``training`` (step, optimiser, parameter averages) and ``meta`` (config, stage, data position), and
-``manifest.json``, written last. A step without a right manifest is never used: Orbax itself
-restores flipped bytes without an error, and takes an empty directory for the newest step.
+``manifest.json``, written last. A step without a right manifest is never used.
+
+Arrays are read onto this process's first device. Orbax by itself would put them on devices like
+those that they were saved from, which another machine does not have.
 """
 
-import hashlib
-import json
-import logging
-import os
-import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -18,92 +16,96 @@ import flax.serialization
 import jax
 import orbax.checkpoint as ocp
 
+from wae_jax.checkpoints import folders, formats
 from wae_jax.checkpoints.state import TrainState
 from wae_jax.errors import UserError
 
-MANIFEST = "manifest.json"
-FOLDER = "checkpoints"
-log = logging.getLogger("wae_jax")
+
+def save(workdir: Path, state: TrainState, meta: dict[str, Any], *, keep: int) -> Path:
+    """Writes a step directory, then removes all below the newest ``keep`` that verify.
+
+    Args:
+        workdir: the run's folder.
+        state: replicated arrays; in a multi-process run every process must call this.
+        meta: what describes the run (see ``formats``), JSON-able; format and step are added.
+        keep: how many steps stay, at least 1.
+
+    Returns:
+        The step directory.
+    """
+    number = int(state.step)
+    step = workdir.absolute() / folders.FOLDER / str(number)
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+        checkpointer.save(
+            folders.staged(step),
+            args=ocp.args.Composite(
+                variables=ocp.args.StandardSave(state.variables),
+                training=ocp.args.StandardSave(_training_part(state)),
+                meta=ocp.args.JsonSave({"format": formats.FORMAT, "step": number, **meta}),
+            ),
+            force=True,
+        )
+    if jax.process_index() == 0:
+        folders.publish(step)
+        folders.prune(step, max(1, keep))
+    return step
 
 
-def _hashes(folder: Path) -> dict[str, str]:
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name != MANIFEST:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            found[str(path.relative_to(folder))] = digest
-    return found
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a text file so that a reader sees the old content or the new, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def problem_with(folder: Path) -> str:
-    """Why the step directory ``folder`` cannot be used, in words; empty where it can."""
-    try:
-        expected = json.loads((folder / MANIFEST).read_text())
-    except FileNotFoundError:
-        return "it was not finished (no manifest)"
-    except (OSError, ValueError):
-        return "its manifest is unreadable"
-    found = _hashes(folder)
-    bad = sorted(name for name in expected if found.get(name) != expected[name])
-    return f"damaged or missing: {', '.join(bad[:3])}" if bad else ""
-
-
-def _steps(folder: Path) -> list[Path]:
-    """Step directories, newest first."""
-    if not folder.is_dir():
-        return []
-    names = [p for p in folder.iterdir() if p.is_dir() and p.name.isdigit()]
-    return sorted(names, key=lambda p: int(p.name), reverse=True)
-
-
-def newest_good(folder: Path) -> Path | None:
-    """The newest step directory that verifies; warns about each newer one that does not."""
-    for step in _steps(folder):
-        problem = problem_with(step)
-        if not problem:
-            return step
-        log.warning("skipping checkpoint %s: %s", step, problem)
-    return None
-
-
-def find(path: str) -> Path:
-    """The verified step directory that a user's path means: a workdir or one step's directory.
+def read_meta(folder: Path) -> dict[str, Any]:
+    """What describes a verified step directory, in the newest format.
 
     Raises:
-        UserError: there is none, or none that verifies.
+        UserError: it is of a newer format, or of no form that a checkpoint has.
     """
-    folder = Path(path)
-    if not folder.is_dir():
-        raise UserError(f"no checkpoint at {path}: no such directory")
-    if folder.name.isdigit() or (folder / MANIFEST).exists():
-        problem = problem_with(folder)
-        if problem:
-            raise UserError(f"cannot use the checkpoint {path}: {problem}")
-        return folder
-    for candidate in (folder / FOLDER, folder):
-        good = newest_good(candidate)
-        if good:
-            return good
-    raise UserError(
-        f"no usable checkpoint in {path}: give a training workdir or one of its "
-        f"{FOLDER}/STEP directories"
+    meta = formats.upgrade(_saved_meta(folder), folder)
+    if meta["step"] is None:
+        meta["step"] = int(_read(folder, "training", only=("step",))["step"])
+    return meta
+
+
+def restore_state(folder: Path, like: TrainState) -> TrainState:
+    """The whole state of a verified step directory, on this process's first device.
+
+    Args:
+        folder: the step directory.
+        like: a state with the structure and shapes that are wanted.
+
+    Raises:
+        UserError: the checkpoint is of another network or another optimiser.
+    """
+    variables = restore_variables(folder, like.variables)
+    training = _read_training(folder)
+    _check_same(folder, "optimiser", training, _training_part(like))
+    return TrainState(
+        step=training["step"],
+        params=variables["params"],
+        batch_stats=variables["batch_stats"],
+        opt_state=flax.serialization.from_state_dict(like.opt_state, training["opt_state"]),
+        ema_params=training.get("ema_params"),
     )
 
 
-def fingerprint(folder: Path) -> str:
-    """A hash of all that the verified step directory ``folder`` holds."""
-    return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
+def restore_variables(folder: Path, like) -> Any:
+    """Model variables of a verified step directory, on this process's first device.
+
+    Args:
+        folder: the step directory.
+        like: arrays or shapes with the structure and dtypes that are wanted.
+
+    Raises:
+        UserError: the checkpoint is of another network; names what differs.
+    """
+    saved = _read(folder, "variables")
+    _check_same(folder, "network", saved, like)
+    return jax.tree.map(lambda a, b: a.astype(b.dtype), saved, dict(like))
+
+
+def restore_evaluated(folder: Path, like) -> Any:
+    """As :func:`restore_variables`, with the averaged parameters where the run kept an average."""
+    variables = restore_variables(folder, like)
+    if read_meta(folder)["ema"]:
+        variables = {**variables, "params": _read_training(folder, "opt_state")["ema_params"]}
+    return variables
 
 
 def _training_part(state: TrainState) -> dict[str, Any]:
@@ -113,88 +115,57 @@ def _training_part(state: TrainState) -> dict[str, Any]:
     return part
 
 
-def save(workdir: Path, state: TrainState, meta: dict[str, Any], *, keep: int) -> Path:
-    """Writes the state and ``meta`` (JSON-able), then removes all but the newest ``keep`` steps.
+def _saved_meta(folder: Path) -> Any:
+    handler = ocp.JsonCheckpointHandler()
+    try:
+        return handler.restore(folder.absolute() / "meta", args=ocp.args.JsonRestore())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{folder} does not describe a run: its meta is no JSON") from error
+    finally:
+        handler.close()
 
-    state: replicated arrays; in a multi-process run every process must call this.
-    """
-    target = workdir.absolute() / FOLDER / str(int(state.step))
-    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-        checkpointer.save(
-            target,
-            args=ocp.args.Composite(
-                variables=ocp.args.StandardSave(state.variables),
-                training=ocp.args.StandardSave(_training_part(state)),
-                meta=ocp.args.JsonSave(meta),
-            ),
-            force=True,
+
+def _read_training(folder: Path, *without: str) -> dict[str, Any]:
+    """The item ``training`` in the newest format; parts that are not needed can be left out."""
+    number = formats.number_of(_saved_meta(folder), folder)
+    return formats.upgrade_training(_read(folder, "training", without=without), number)
+
+
+def _read(
+    folder: Path, item: str, *, only: Collection[str] = (), without: Collection[str] = ()
+) -> dict[str, Any]:
+    """The arrays of an item, or of some parts of it, nested as they were saved."""
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    path = folder.absolute() / item
+    handler = ocp.PyTreeCheckpointHandler()
+    try:
+        saved = handler.metadata(path).tree
+        parts = {k: v for k, v in saved.items() if k in (only or saved) and k not in without}
+        target = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), parts
         )
-    if jax.process_index() == 0:
-        write_atomically(target / MANIFEST, json.dumps(_hashes(target), indent=1))
-        for old in _steps(target.parent)[max(1, keep) :]:
-            shutil.rmtree(old)
-    return target
+        where = jax.tree.map(lambda x: ocp.ArrayRestoreArgs(sharding=device, dtype=x.dtype), target)
+        return handler.restore(
+            path,
+            args=ocp.args.PyTreeRestore(target, restore_args=where, partial_restore=True),
+        )
+    finally:
+        handler.close()
 
 
-def clean(workdir: Path) -> None:
-    """Removes what a killed save left behind."""
-    for path in (workdir / FOLDER).glob("*orbax-checkpoint-tmp*"):
-        shutil.rmtree(path)
-
-
-def _restore(folder: Path, **items) -> Any:
-    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-        return checkpointer.restore(folder.absolute(), args=ocp.args.Composite(**items))
-
-
-def read_meta(folder: Path) -> dict[str, Any]:
-    """The ``meta`` that :func:`save` was given."""
-    return _restore(folder, meta=ocp.args.JsonRestore())["meta"]
-
-
-def _abstract(tree):
-    """Shapes and dtypes on this process's first device, wherever the checkpoint was made."""
-    sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
-
-
-def restore_state(folder: Path, like: TrainState) -> TrainState:
-    """The whole state, with the structure, shapes and dtypes of ``like``."""
-    template = _abstract({"variables": like.variables, "training": _training_part(like)})
-    items = _restore(
-        folder, **{name: ocp.args.StandardRestore(tree) for name, tree in template.items()}
-    )
-    training = items["training"]
-    return TrainState(
-        step=training["step"],
-        params=items["variables"]["params"],
-        batch_stats=items["variables"]["batch_stats"],
-        opt_state=flax.serialization.from_state_dict(like.opt_state, training["opt_state"]),
-        ema_params=training.get("ema_params"),
-    )
-
-
-def restore_variables(folder: Path, like) -> Any:
-    """Model variables with the structure of ``like`` (arrays or shapes).
-
-    Raises:
-        UserError: the checkpoint is of another network; names what differs.
-    """
-    saved = _restore(folder, variables=ocp.args.StandardRestore())["variables"]
-    saved_shapes, like_shapes = _shapes(saved), _shapes(like)
+def _check_same(folder: Path, what: str, saved, wanted) -> None:
+    """Raises UserError where the arrays of two trees differ in name or shape."""
+    ours, theirs = _shapes(wanted), _shapes(saved)
     wrong = sorted(
-        name
-        for name in saved_shapes.keys() | like_shapes.keys()
-        if saved_shapes.get(name) != like_shapes.get(name)
+        name for name in theirs.keys() | ours.keys() if theirs.get(name) != ours.get(name)
     )
     if wrong:
         raise UserError(
-            f"the checkpoint {folder} is of another network: {len(wrong)} arrays "
+            f"the checkpoint {folder} is of another {what}: {len(wrong)} arrays "
             f"differ, the first is {wrong[0]} (checkpoint "
-            f"{saved_shapes.get(wrong[0], 'lacks it')}, network "
-            f"{like_shapes.get(wrong[0], 'lacks it')})"
+            f"{theirs.get(wrong[0], 'lacks it')}, {what} "
+            f"{ours.get(wrong[0], 'lacks it')})"
         )
-    return jax.tree.map(lambda a, b: a.astype(b.dtype), saved, dict(like))
 
 
 def _shapes(tree) -> dict[str, tuple[int, ...]]:
@@ -203,12 +174,3 @@ def _shapes(tree) -> dict[str, tuple[int, ...]]:
         "/".join(str(getattr(k, "key", k)) for k in path): tuple(leaf.shape)
         for path, leaf in leaves
     }
-
-
-def restore_evaluated(folder: Path, like) -> Any:
-    """As :func:`restore_variables`, with the averaged parameters where the run kept an average."""
-    variables = restore_variables(folder, like)
-    if read_meta(folder)["ema"]:
-        training = _restore(folder, training=ocp.args.StandardRestore())["training"]
-        variables = {**variables, "params": training["ema_params"]}
-    return variables

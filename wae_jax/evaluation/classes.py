@@ -12,5 +12,5 @@ def classes_of(meta: dict[str, Any], whose: str) -> Classes:
     Names given to imported weights are in words, where a data set may have WordNet ids: only the
     number of classes can be compared then.
     """
-    names = () if "origin" in meta else tuple(meta["class_names"])
+    names = () if meta["origin"] else tuple(meta["class_names"])
     return Classes(meta["num_classes"], names or None, whose)

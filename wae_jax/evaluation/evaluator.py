@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from wae_jax import data
-from wae_jax.checkpoints import store
+from wae_jax.checkpoints import folders
 from wae_jax.checkpoints.load import load_step
 from wae_jax.config import DataSettings, settings_from_config
 from wae_jax.errors import UserError
@@ -130,7 +130,7 @@ def evaluate_checkpoint(
     Raises:
         UserError: no usable checkpoint, or no such data.
     """
-    folder = store.find(path)
+    folder = folders.find(path)
     model, variables, meta = load_step(folder)
     settings = settings_from_config(meta["config"])
     d = dataclasses.replace(
@@ -148,4 +148,4 @@ def evaluate_checkpoint(
         parallel,
         classes_of(meta, f"the checkpoint {folder}"),
     )
-    return {**figures, "stage": meta["stage"], "step": int(folder.name), "checkpoint": str(folder)}
+    return {**figures, "stage": meta["stage"], "step": meta["step"], "checkpoint": str(folder)}

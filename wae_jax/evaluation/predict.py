@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from wae_jax import data
-from wae_jax.checkpoints import store
+from wae_jax.checkpoints import folders
 from wae_jax.checkpoints.load import load_step
 from wae_jax.config import settings_from_config
 from wae_jax.errors import UserError
@@ -81,7 +81,7 @@ def predict_files(checkpoint: str, paths: Sequence[str], *, top: int = 5) -> Ite
     if top < 1:
         raise UserError(f"--top is {top}; it must be at least 1")
     files = find_images(paths)
-    model, variables, meta = load_step(store.find(checkpoint))
+    model, variables, meta = load_step(folders.find(checkpoint))
     settings = settings_from_config(meta["config"]).data
     model, variables = for_inference(model, variables)
 

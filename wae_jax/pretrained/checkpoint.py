@@ -4,20 +4,21 @@ import dataclasses
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from wae_jax.checkpoints import store
+from wae_jax.checkpoints import folders, store
 from wae_jax.checkpoints.load import load_step
 from wae_jax.checkpoints.state import new_state
 from wae_jax.config import Settings, as_dict, settings_from_config
 from wae_jax.errors import UserError
 from wae_jax.models.frontends import SINGLE
 from wae_jax.pretrained import Imported, import_network
-from wae_jax.pretrained.transfer import adopt, with_unit_variance
+from wae_jax.pretrained.transfer import adopt, adopt_convention, with_unit_variance
 
 STAGE = "imported"
 
@@ -79,6 +80,7 @@ def write_checkpoint(imported: Imported, settings: Settings, out: str) -> Path:
         "data": None,
         "train_seconds": 0.0,
         "ema": False,
+        "teacher": None,
         "num_classes": imported.num_classes,
         "class_names": list(imported.class_names),
         "origin": imported.origin,
@@ -95,10 +97,19 @@ def write_checkpoint(imported: Imported, settings: Settings, out: str) -> Path:
     return path
 
 
-def adopt_pretrained(settings: Settings) -> tuple[Settings, Imported | None]:
+def adopt_pretrained(
+    settings: Settings, held: Mapping[str, Any] | None = None
+) -> tuple[Settings, Imported | None]:
     """Opens what ``config.init`` names; the settings with that network's input convention.
 
-    Without ``init.pretrained`` the settings come back as they are, and None.
+    Args:
+        settings: of the run.
+        held: the meta of the run's own newest checkpoint, from which it goes on. The convention is
+            then taken from there, and what ``init`` names need not exist any more.
+
+    Returns:
+        The settings, and the network unless the run goes on. Without ``init.pretrained`` the
+        settings as they are, and None.
 
     Raises:
         UserError: no such file or checkpoint, or one of another network than the config's.
@@ -108,6 +119,9 @@ def adopt_pretrained(settings: Settings) -> tuple[Settings, Imported | None]:
         return settings, None
     if settings.restore:
         raise UserError("config.restore and config.init.pretrained exclude each other")
+    if held is not None:
+        adopted = settings_from_config(held["config"]).model
+        return dataclasses.replace(settings, model=adopt_convention(settings.model, adopted)), None
     if init.source:
         backbone = settings.model.backbone
         batch_norm = backbone.batch_norm and backbone.name.startswith("vgg")
@@ -125,7 +139,7 @@ def adopt_pretrained(settings: Settings) -> tuple[Settings, Imported | None]:
 
 
 def _from_checkpoint(path: str) -> Imported:
-    folder = store.find(path)
+    folder = folders.find(path)
     _, variables, meta = load_step(folder)
     settings = settings_from_config(meta["config"])
     if settings.model.frontend.name not in SINGLE:
@@ -133,9 +147,8 @@ def _from_checkpoint(path: str) -> Imported:
             f"config.init.pretrained needs a network with one branch, and {path} has "
             "two; to start from all its weights use config.restore"
         )
-    origin = {"origin": "network", **meta}["origin"]  # only imported ones have their own
     return Imported(
-        origin=f"{origin} in {path}",
+        origin=f"{meta['origin'] or 'network'} in {path}",
         model=settings.model,
         variables=jax.device_get(variables),
         num_classes=meta["num_classes"],

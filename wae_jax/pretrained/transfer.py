@@ -14,7 +14,7 @@ from wae_jax.models.classifier import Classifier
 from wae_jax.pretrained.mapping import flatten, unflatten
 from wae_jax.pretrained.network import Imported
 from wae_jax.pretrained.slim import slim
-from wae_jax.schema.trees import changed
+from wae_jax.schema.trees import changed, differences
 
 # What a pretrained trunk was trained with: a config that differs takes it over.
 ADOPTED = (
@@ -49,14 +49,18 @@ def adopt(model: ModelSettings, imported: Imported) -> tuple[ModelSettings, list
             f"config.init.pretrained is a {imported.origin}, another network than "
             f"config.model.backbone: its {'; its '.join(different)}"
         )
-    changes, lines = {}, []
-    for path in ADOPTED:
-        part, key = path.split(".")
-        new, old = (getattr(getattr(each, part), key) for each in (imported.model, model))
-        if new != old:
-            changes[path] = new
-            lines.append(f"config.model.{path} is {new!r} (not {old!r}), as the pretrained network")
-    return changed(model, changes), lines
+    lines = [
+        f"config.model.{path} is {new!r} (not {old!r}), as the pretrained network"
+        for path, (old, new) in differences(model, imported.model).items()
+        if path in ADOPTED
+    ]
+    return adopt_convention(model, imported.model), lines
+
+
+def adopt_convention(model: ModelSettings, other: ModelSettings) -> ModelSettings:
+    """``model`` with the keys :data:`ADOPTED` of ``other``."""
+    different = differences(model, other)
+    return changed(model, {path: different[path][1] for path in ADOPTED if path in different})
 
 
 def with_unit_variance(imported: Imported) -> Imported:

@@ -14,7 +14,7 @@ import numpy as np
 
 from wae_jax.bench.macs import count_macs
 from wae_jax.bench.timing import speedup, time_interleaved
-from wae_jax.checkpoints import store
+from wae_jax.checkpoints import folders
 from wae_jax.checkpoints.load import load_step
 from wae_jax.config import settings_from_config
 from wae_jax.errors import UserError
@@ -106,7 +106,7 @@ def _folder(workdir: str, variant: str, seed: int) -> str:
 
 def _network(workdir: str):
     """(apply function, variables, MACs per image, image size) of a trained run, for inference."""
-    model, variables, meta = load_step(store.find(workdir))
+    model, variables, meta = load_step(folders.find(workdir))
     model, variables = for_inference(model, variables)
     size = settings_from_config(meta["config"]).data.image_size
 

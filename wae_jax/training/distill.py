@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from wae_jax.checkpoints import store
+from wae_jax.checkpoints import folders, manifest
 from wae_jax.checkpoints.load import load_step
 from wae_jax.config import Settings
 from wae_jax.data import SourceInfo, check_same_classes
@@ -42,7 +42,7 @@ def load_teacher(settings: Settings, info: SourceInfo) -> Teacher | None:
             "config.distill.teacher is set, but no stage of config.run_stages has a "
             "classification loss"
         )
-    folder = store.find(distill.teacher)
+    folder = folders.find(distill.teacher)
     model, variables, meta = load_step(folder)
     where = f"the teacher {folder}"
     check_same_classes(info.classes, classes_of(meta, where))
@@ -54,7 +54,10 @@ def load_teacher(settings: Settings, info: SourceInfo) -> Teacher | None:
         )
     model, variables = for_inference(model, variables)
     return Teacher(
-        model, variables, str(folder), {"step": folder.name, "sha256": store.fingerprint(folder)}
+        model,
+        variables,
+        str(folder),
+        {"step": str(meta["step"]), "sha256": manifest.fingerprint(folder)},
     )
 
 

@@ -173,6 +173,7 @@ def _save(run: Run, state: TrainState, stage: Stage, data_state: dict[str, Any])
             "train_seconds": run.seconds,
             "ema": state.ema_params is not None,
             "teacher": run.teacher and run.teacher.identity,
+            "origin": None,
             "num_classes": info.num_classes,
             "class_names": list(info.class_names or ()),
         },

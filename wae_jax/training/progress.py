@@ -4,8 +4,8 @@ import json
 import time
 from pathlib import Path
 
-from wae_jax.checkpoints.store import write_atomically
 from wae_jax.runtime.console import duration, say
+from wae_jax.runtime.files import write_atomically
 from wae_jax.training.stages import Stage
 
 METRICS_FILE = "metrics.jsonl"

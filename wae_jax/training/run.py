@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from wae_jax import data
-from wae_jax.checkpoints import store
+from wae_jax.checkpoints import folders, store
 from wae_jax.checkpoints.state import TrainState, new_state
-from wae_jax.config import DataSettings, Settings, as_dict, settings_from_config
+from wae_jax.config import DataSettings, Settings, settings_from_config
 from wae_jax.errors import UserError
 from wae_jax.evaluation.evaluator import Evaluator
 from wae_jax.models.classifier import Classifier, build_model, init_variables, variable_shapes
@@ -25,7 +25,7 @@ from wae_jax.training.distill import Teacher, check_same_teacher, load_teacher
 from wae_jax.training.optim import make_optimizer
 from wae_jax.training.progress import MetricsLog
 from wae_jax.training.stages import Stage, plan_stages, trainable_labels
-from wae_jax.training.workdir import check_workdir, write_config
+from wae_jax.training.workdir import check_workdir, own_checkpoint, write_config
 
 
 @dataclasses.dataclass
@@ -60,12 +60,14 @@ def open_run(config: Mapping[str, Any], workdir: str) -> tuple[Run, TrainState]:
     """
     settings = settings_from_config(config)
     start(settings.parallel)
-    settings, pretrained = adopt_pretrained(settings)
     folder = Path(workdir)
-    check_workdir(folder, as_dict(settings))
+    found = own_checkpoint(folder)
+    meta = store.read_meta(found) if found else None
+    settings, pretrained = adopt_pretrained(settings, meta)
+    check_workdir(folder, settings)
     parallel = Parallel(settings.parallel)
     source = _open_source(settings.data)
-    origin = store.find(settings.restore) if settings.restore else None
+    origin = folders.find(settings.restore) if settings.restore and found is None else None
     plan = _plan(settings, source, parallel)
     network = functools.partial(
         build_model,
@@ -79,12 +81,14 @@ def open_run(config: Mapping[str, Any], workdir: str) -> tuple[Run, TrainState]:
         evaluated, settings.data, settings.data.eval_split, parallel, source.info.classes
     )
     teacher = load_teacher(settings, source.info)
-    state, meta = _open_state(settings, folder, evaluated, plan, origin, pretrained)
+    folders.clean(folder)
+    state = _initial_state(settings, evaluated, origin, pretrained)
     if meta is not None:
+        state = _continue(found, state, plan)
         check_same_teacher(meta["teacher"], teacher)
     main = jax.process_index() == 0
     if main:
-        write_config(folder, as_dict(settings))
+        write_config(folder, settings)
     run = Run(
         settings,
         folder,
@@ -139,27 +143,19 @@ def _check_patterns(plan: tuple[Stage, ...], model: Classifier, image_size: int)
         trainable_labels(shapes["params"], stage.settings.trains)
 
 
-def _open_state(
-    settings: Settings,
-    workdir: Path,
-    model: Classifier,
-    plan: tuple[Stage, ...],
-    origin: Path | None,
-    pretrained: Imported | None,
-) -> tuple[TrainState, dict[str, Any] | None]:
-    """The state to go on with, and the meta of the checkpoint that it is from, if any."""
+def _initial_state(
+    settings: Settings, model: Classifier, origin: Path | None, pretrained: Imported | None
+) -> TrainState:
+    """The state before the first step, from the weights that the config names, if any."""
     variables = _fresh_variables(model, settings)
-    store.clean(workdir)
-    found = store.newest_good(workdir / store.FOLDER)
-    if found is None and origin is not None:
+    if origin is not None:
         _check_same_input(origin, settings)
         variables = store.restore_evaluated(origin, variables)
         say(f"starting from the weights of {origin}")
-    elif found is None and pretrained is not None:
+    elif pretrained is not None:
         variables, lines = start_from(pretrained, variables, model, light=settings.init.light)
         say("\n".join(lines))
-    state = new_state(variables, ema=settings.ema_decay > 0)
-    return (state, None) if found is None else _continue(found, state, plan)
+    return new_state(variables, ema=settings.ema_decay > 0)
 
 
 def _fresh_variables(model: Classifier, settings: Settings):
@@ -181,10 +177,8 @@ def _check_same_input(folder: Path, settings: Settings) -> None:
         )
 
 
-def _continue(
-    folder: Path, state: TrainState, plan: tuple[Stage, ...]
-) -> tuple[TrainState, dict[str, Any]]:
-    """The state and the meta kept in ``folder``."""
+def _continue(folder: Path, state: TrainState, plan: tuple[Stage, ...]) -> TrainState:
+    """The state kept in ``folder``, in the form of ``state``."""
     step = int(folder.name)
     stage = next((s for s in plan if s.first_step < step <= s.last_step), None)
     if stage is None:
@@ -192,4 +186,4 @@ def _continue(
     labels = trainable_labels(state.params, stage.settings.trains)
     like = state.replace(opt_state=make_optimizer(stage, labels).init(state.params))
     say(f"continuing from {folder} (stage {stage.name}, step {step})")
-    return store.restore_state(folder, like), store.read_meta(folder)
+    return store.restore_state(folder, like)

@@ -1,15 +1,17 @@
-"""The folder of a run: which run it may hold."""
+"""The folder of a run: which run it may hold, and from where that goes on."""
 
 import json
 from pathlib import Path
-from typing import Any
 
-from wae_jax.checkpoints import store
+from wae_jax.checkpoints import folders, formats
+from wae_jax.config import Settings, as_dict
 from wae_jax.errors import UserError
+from wae_jax.runtime import files
+from wae_jax.schema.trees import differences
 from wae_jax.training.progress import METRICS_FILE
 
 CONFIG_FILE = "config.json"
-# Keys that may change when a run continues: they do not touch what is computed.
+# Keys that may change when a run continues: what is computed stays the same, but for rounding.
 RUNTIME_KEYS = (
     "data.workers",
     "data.data_dir",
@@ -19,12 +21,23 @@ RUNTIME_KEYS = (
     "checkpoint_every",
     "keep_checkpoints",
     "eval_every_epochs",
+    "parallel.mode",
+    "parallel.devices",
     "parallel.coordinator",
+    "parallel.num_processes",
     "parallel.process_id",
 )
 
 
-def check_workdir(folder: Path, config: dict[str, Any]) -> None:
+def own_checkpoint(workdir: Path) -> Path | None:
+    """The newest good checkpoint of the run in ``workdir``, from which it goes on."""
+    try:
+        return folders.newest_good(workdir / folders.FOLDER)
+    except OSError as error:
+        raise UserError(f"cannot use the workdir {workdir}: {error}") from error
+
+
+def check_workdir(folder: Path, settings: Settings) -> None:
     """Makes the folder where it is missing.
 
     Raises:
@@ -33,31 +46,28 @@ def check_workdir(folder: Path, config: dict[str, Any]) -> None:
     path = folder / CONFIG_FILE
     try:
         if not path.exists():
-            if (folder / store.FOLDER).exists():
+            if (folder / folders.FOLDER).exists():
                 raise UserError(
                     f"the workdir {folder} has checkpoints but no {CONFIG_FILE}; "
                     "choose another --workdir"
                 )
             folder.mkdir(parents=True, exist_ok=True)
             return
-        held = json.loads(path.read_text())
+        held = files.read_json(path)
         log_file = folder / METRICS_FILE
-        started = (folder / store.FOLDER).exists() or (
+        started = (folder / folders.FOLDER).exists() or (
             log_file.exists() and log_file.stat().st_size > 0
         )
         if not started:
             return  # nothing was computed with the config that is there
     except (OSError, ValueError) as error:
         raise UserError(f"cannot use the workdir {folder}: {error}") from error
-    old, new = flatten(held), flatten(config)
-    different = sorted(
-        key
-        for key in old.keys() | new.keys()
-        if key not in RUNTIME_KEYS and old.get(key) != new.get(key)
-    )
+    different = differences(formats.settings_of_run(held, path), settings)
+    different = {key: pair for key, pair in different.items() if key not in RUNTIME_KEYS}
     if different:
         shown = ", ".join(
-            f"{key} ({old.get(key)!r} there, {new.get(key)!r} now)" for key in different[:3]
+            f"{key} ({old!r} there, {new!r} now)"
+            for key, (old, new) in sorted(different.items())[:3]
         )
         raise UserError(
             f"the workdir {folder} holds a run with another config: {len(different)} "
@@ -65,17 +75,7 @@ def check_workdir(folder: Path, config: dict[str, Any]) -> None:
         )
 
 
-def write_config(folder: Path, config: dict[str, Any]) -> None:
+def write_config(folder: Path, settings: Settings) -> None:
     """Keeps the config of the run that the folder now holds."""
-    store.write_atomically(folder / CONFIG_FILE, json.dumps(config, indent=1) + "\n")
-
-
-def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} -> {"a.b": 1}."""
-    flat = {}
-    for key, value in tree.items():
-        if isinstance(value, dict) and value:
-            flat.update(flatten(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+    held = {"format": formats.FORMAT, **as_dict(settings)}
+    files.write_atomically(folder / CONFIG_FILE, json.dumps(held, indent=1) + "\n")

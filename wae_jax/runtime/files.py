@@ -1,0 +1,58 @@
+"""Files that are whole or absent, hashes of files, and JSON that may be damaged."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+# Names that begin so are files in the making: whoever finds one after a crash may remove it.
+PARTIAL = ".partial-"
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Writes a file so that a reader sees the old content or the new, never a part.
+
+    Args:
+        path: the file; its folder must exist.
+        content: text is written as UTF-8.
+
+    Raises:
+        OSError: it cannot be written; the old content stays.
+    """
+    partial = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
+    try:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        sync(partial)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def sync(path: Path) -> None:
+    """Has a file or folder written to the disk before anything that comes after."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256_of(path: Path) -> str:
+    """The hexadecimal sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is no JSON, or nested deeper than Python can read.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except RecursionError as error:
+        raise ValueError(f"{path} is nested too deeply") from error
