@@ -423,18 +423,16 @@ def test_augmented_batches_keep_shape_and_place(kind, settings, cifar_train):
         ({"colour_jitter.brightness": -0.1}, r"colour_jitter\.brightness is -0\.1; .* at least 0$"),
         ({"colour_jitter.contrast": float("inf")}, r"colour_jitter\.contrast is inf"),
         ({"colour_jitter.saturation": float("nan")}, r"colour_jitter\.saturation is nan"),
-        ({"colour_jitter.hue": 0.6}, r"colour_jitter\.hue is 0\.6; .* at least 0 and at most 0\.5"),
+        ({"colour_jitter.hue": 0.6}, r"colour_jitter\.hue is 0\.6; .* between 0 and 0\.5$"),
         ({"rand_augment.ops": -1}, r"rand_augment\.ops is -1"),
-        ({"rand_augment.magnitude": 31.0}, r"rand_augment\.magnitude is 31\.0; .* at most 30"),
+        ({"rand_augment.magnitude": 31.0}, r"rand_augment\.magnitude is 31\.0; .* 0 and 30$"),
         ({"mixup": -1.0}, r"config\.data\.mixup is -1\.0"),
         ({"cutmix": float("inf")}, r"config\.data\.cutmix is inf"),
     ],
 )
 def test_options_out_of_range_are_refused(changes, message, settings):
-    d = settings(**changes)
     with pytest.raises(UserError, match=message):
-        data.train_transform(d)
-        data.make_mix(d)
+        settings(**changes)
 
 
 def test_pairs_may_not_span_processes(batches):

@@ -212,7 +212,7 @@ def train_transform(settings: DataSettings) -> transforms.Transform:
     """Crop and flip of the config's kind, then colour jitter and RandAugment where they are on.
 
     Raises:
-      UserError: no such kind, or an option out of its range.
+      UserError: no such kind.
     """
     crop = transforms.make_transform(
         settings.augmentation, settings.image_size, train=True, pad=settings.crop_padding

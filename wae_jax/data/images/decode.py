@@ -23,8 +23,14 @@ Box = tuple[int, int, int, int]
 
 _JPEG_MAGIC, _PNG_MAGIC, _JPEG_END = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"\xff\xd9"
 _CV2_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-_ERRORS = (OSError, ValueError, SyntaxError, cv2.error, PIL.Image.DecompressionBombError)
-_ERRORS += (UserWarning,)  # Pillow's, of damaged TIFF, where warnings are errors
+_ERRORS = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    cv2.error,
+    PIL.Image.DecompressionBombError,
+    UserWarning,  # Pillow's, of damaged TIFF, where warnings are errors
+)
 # libjpeg-turbo warns of these, but every pixel is there: bytes between the last one and the next
 # marker (EOI, or a restart where we stop early), and a header that claims an odd JFIF version.
 _BYTES_LEFT = re.compile(r"extraneous bytes before marker 0xd[0-79]")

@@ -4,6 +4,7 @@ import concurrent.futures
 import dataclasses
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def write_shards(shards: Sequence[Shard], folder: Path, workers: int = 0) -> Non
     if len(todo) < len(shards):
         say(f"{len(shards) - len(todo)} of {len(shards)} shards are there already")
     total, finished = sum(shard.num_bytes for shard in todo), len(shards) - len(todo)
-    stop, written = threading.Event(), _Count()
+    stop, written, began = threading.Event(), _Count(), time.monotonic()
     with (
         progress_bar("shards", total, unit="B", scaled=True) as bar,
         concurrent.futures.ThreadPoolExecutor(workers or os.cpu_count()) as pool,
@@ -70,6 +71,8 @@ def write_shards(shards: Sequence[Shard], folder: Path, workers: int = 0) -> Non
         finally:
             stop.set()
             pool.shutdown(cancel_futures=True)
+    rate = total / (time.monotonic() - began)
+    say(f"{finished} of {len(shards)} shards, {total / 1e9:.2f} GB at {rate / 1e6:.0f} MB/s")
 
 
 def _write(shard: Shard, folder: Path, stop: threading.Event, add: Callable[[int], None]) -> None:
