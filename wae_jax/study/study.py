@@ -54,8 +54,9 @@ def check_variants(variants: Mapping[str, Settings]) -> None:
         UserError: A network that cannot be built for its images, or a first variant that would
             teach itself.
     """
-    if next(iter(variants)).endswith(DISTILLED):
-        raise UserError(f"the first variant is the teacher: it cannot be a NAME{DISTILLED}")
+    base = next(iter(variants))
+    if base.endswith(DISTILLED):
+        raise UserError(f"the first variant is the teacher, so it cannot be {base}")
     for name, settings in variants.items():
         try:
             build_model(settings.model, num_classes=2, image_size=settings.data.image_size)
