@@ -1,29 +1,8 @@
-"""Trains a classifier, all stages of its config; run again, it continues where it stopped.
+"""``wae-jax train`` for those who work in this folder; see ``python train.py --help``."""
 
-    python train.py --config=configs/quickstart.py --workdir=runs/quickstart
+import sys
 
-Any config key can be set as a flag: --config.stages.joint.epochs=3. The last line on stdout is a
-JSON object with the results; progress goes to stderr, metrics.jsonl and TensorBoard files to the
-workdir.
-"""
-
-import json
-
-from absl import flags
-from ml_collections import config_flags
-
-from wae_jax.commands.flags import run_with_flags
-
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, as configs/vgg16.py:wae.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints, metrics and results.")
-flags.mark_flags_as_required(["config", "workdir"])
-
-
-def main() -> None:
-    from wae_jax.training.loop import train
-
-    print(json.dumps(train(_CONFIG.value, _WORKDIR.value)), flush=True)
-
+from wae_jax.commands.train import main
 
 if __name__ == "__main__":
-    run_with_flags(main)
+    main(sys.argv[1:])

@@ -9,13 +9,11 @@ Variants: wae (three stages), wae-fast, full, lowres, wavelet-cdf97, wavelet-haa
 Expected time and result on two CPU cores: see "Results so far" in the README.
 """
 
-import ml_collections
-
-from wae_jax.config import default_config
+from wae_jax.config import ConfigDict, default_config
 from wae_jax.methods import set_method
 
 
-def get_config(variant: str = "wae") -> ml_collections.ConfigDict:
+def get_config(variant: str = "wae") -> ConfigDict:
     """``variant``: one of the docstring's."""
     config = default_config()
     # Few epochs: light augmentation.

@@ -11,13 +11,11 @@ Expected time: not measured on ImageNet yet. smoke: see the README.
 Expected result, from the paper: wae loses 0.8 points of top-5 against full. Not reproduced yet.
 """
 
-import ml_collections
-
-from wae_jax.config import default_config
+from wae_jax.config import ConfigDict, default_config
 from wae_jax.methods import set_method, smoke
 
 
-def get_config(variant: str = "wae") -> ml_collections.ConfigDict:
+def get_config(variant: str = "wae") -> ConfigDict:
     """``variant``: one of the docstring's."""
     config = default_config()
     config.model.backbone.name = "resnet50"

@@ -14,13 +14,11 @@ Expected result, from the paper (top-5 error, one view, started from pretrained 
 11.65 %, lowres 15.73 %, wae 11.87 %. Not reproduced here yet.
 """
 
-import ml_collections
-
-from wae_jax.config import default_config
+from wae_jax.config import ConfigDict, default_config
 from wae_jax.methods import set_method, smoke
 
 
-def get_config(variant: str = "wae") -> ml_collections.ConfigDict:
+def get_config(variant: str = "wae") -> ConfigDict:
     """``variant``: one of the docstring's."""
     config = default_config()  # its defaults are this network: see there
     if variant == "released":

@@ -69,6 +69,7 @@ def build_network(
     *,
     num_classes: int = 0,
     checkpoint: str = "",
+    evaluate: bool = True,
 ) -> Network:
     """The network that ``settings`` describe.
 
@@ -76,6 +77,7 @@ def build_network(
     num_classes: 0 for that of their data set.
     checkpoint: a workdir or checkpoint step whose weights, and accuracy on the evaluation split of
         their data set, are taken; else the weights are random.
+    evaluate: whether the accuracy is wanted.
 
     Raises:
         UserError: an unknown option, data set or dtype, or a checkpoint of another network.
@@ -93,7 +95,7 @@ def build_network(
         variables = random_variables(trained, size, settings.seed)
     model, folded = for_inference(trained, variables)
     folded = {**folded, "params": jax.tree.map(lambda x: x.astype(DTYPES[dtype]), folded["params"])}
-    figures = _evaluate(trained, variables, settings, classes) if checkpoint else {}
+    figures = _evaluate(trained, variables, settings, classes) if checkpoint and evaluate else {}
     return Network(
         method,
         settings,

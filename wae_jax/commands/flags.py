@@ -1,7 +1,10 @@
 """How all programs start: flags, XLA's settings, and exit status 2 with a line for a mistake."""
 
+import codecs
+import io
 import logging
 import os
+import select
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -17,11 +20,16 @@ from wae_jax.runtime.console import fail
 def start(main: Callable[[], None]) -> None:
     """Sets up XLA and logging and runs ``main``; turns UserError into exit status 2."""
     process.configure()
+    _print_any_file_name()
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     for noisy in ("absl", "orbax", "jax"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     try:
         main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _end_if_reader_left()
+        raise
     except UserError as error:
         if os.environ.get("WAE_JAX_TRACEBACK") == "1":
             traceback.print_exception(error.__cause__ or error)
@@ -31,31 +39,47 @@ def start(main: Callable[[], None]) -> None:
         raise SystemExit(130) from None
 
 
+def _print_any_file_name() -> None:
+    """Lets stdout take names with bytes that are no text: as they are, or escaped."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
+        sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
+
+
+def _end_if_reader_left() -> None:
+    """Ends the program quietly where nobody reads its stdout any more, as in ``... | head -1``."""
+    stdout = sys.stdout.fileno()
+    poll = select.poll()
+    poll.register(stdout, 0)
+    if poll.poll(0):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout)  # Python flushes it once more at the end
+        raise SystemExit(141) from None  # as a program that SIGPIPE ends
+
+
 def run_with_flags(
-    main: Callable[[], None],
-    argv: Sequence[str] | None = None,
-    flag_values: flags.FlagValues | None = None,
+    main: Callable[[], None], argv: Sequence[str], flag_values: flags.FlagValues
 ) -> None:
     """Parses absl flags (with their config file) and starts ``main``.
 
-    flag_values: the flags, where they are not the program's own.
+    Args:
+        main: What to do. The docstring of its module is the help's beginning.
+        argv: The command line; begins with the program's name.
+        flag_values: The flags that ``main`` reads.
     """
-    argv = list(sys.argv if argv is None else argv)
     if {"--help", "-help", "-h"} & set(argv):
-        known = flag_values.get_help() if flag_values else flags.FLAGS.main_module_help()
-        print(f"{sys.modules[main.__module__].__doc__}\n{known}")
+        print(f"{sys.modules[main.__module__].__doc__}\n{flag_values.get_help()}")
         raise SystemExit(0)
     # Overrides must follow the config they change: let users write them in any order. The config
     # flag looks for its overrides in sys.argv.
-    argv = argv[:1] + sorted(argv[1:], key=lambda a: not a.startswith(("--config=", "-config=")))
-    sys.argv = list(argv)
-    for argument in argv[1:]:
+    options = sorted(argv[1:], key=lambda a: not a.startswith(("--config=", "-config=")))
+    sys.argv = [argv[0], *options]
+    for argument in options:
         name, _, value = argument.lstrip("-").partition("=")
         path = value.partition(":")[0]
         if name == "config" and value and not Path(path).is_file():
             fail(f"no config file {path}")
     try:
-        rest = (flag_values or flags.FLAGS)(argv)
+        rest = flag_values(sys.argv)
     except flags.Error as error:
         # The config flag puts the whole traceback of a failing config file into its message.
         fail(str(error).strip().splitlines()[-1].removeprefix("ValueError: "))

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -51,36 +53,52 @@ class Prediction:
         )
 
 
-def find_images(paths: Sequence[str]) -> list[Path]:
+def find_images(paths: Sequence[str]) -> tuple[list[Path], list[str]]:
     """The files themselves, and the image files in folders (at any depth), sorted.
 
+    Returns:
+        The files, and a sentence for every folder that cannot be searched.
+
     Raises:
-        UserError: a path that does not exist, or a folder without images.
+        UserError: A path that does not exist, or folders without any image.
     """
-    found = []
+    found, closed = [], []
     for path in map(Path, paths):
-        if path.is_dir():
-            suffixes = data.PHOTO_SUFFIXES
-            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in suffixes)
-            if not inside:
-                raise UserError(f"no image files in {path} (they end in {', '.join(suffixes)})")
-            found += inside
-        elif path.exists():
+        try:
+            is_folder = stat.S_ISDIR(path.stat().st_mode)
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror}") from error
+        if not is_folder:
             found.append(path)
-        else:
-            raise UserError(f"no such file: {path}")
-    return found
+            continue
+        unread: list[OSError] = []
+        inside = sorted(
+            Path(folder, name)
+            for folder, _, names in os.walk(path, onerror=unread.append)
+            for name in names
+            if Path(name).suffix.lower() in data.PHOTO_SUFFIXES
+        )
+        if not inside and not unread:
+            raise UserError(
+                f"no image files in {path} (they end in {', '.join(data.PHOTO_SUFFIXES)})"
+            )
+        found += inside
+        closed += [f"the folder {error.filename} ({error.strerror})" for error in unread]
+    if not found:
+        raise UserError(f"no image files: cannot read {_few(closed)}")
+    return found, closed
 
 
 def predict_files(checkpoint: str, paths: Sequence[str], *, top: int = 5) -> Iterator[Prediction]:
     """The ``top`` classes of every image, as the network sees them in evaluation.
 
     Raises:
-        UserError: no usable checkpoint, no such file; at the end, files that are no images.
+        UserError: No usable checkpoint, no such file; at the end, files that are no images and
+            folders that cannot be searched.
     """
     if top < 1:
         raise UserError(f"--top is {top}; it must be at least 1")
-    files = find_images(paths)
+    files, closed = find_images(paths)
     model, variables, meta = load_step(folders.find(checkpoint))
     settings = settings_from_config(meta["config"]).data
     model, variables = for_inference(model, variables)
@@ -113,8 +131,15 @@ def predict_files(checkpoint: str, paths: Sequence[str], *, top: int = 5) -> Ite
         for file, row in zip(good, rows, strict=False):
             best = np.argsort(-row, stable=True)[:top]
             yield Prediction(str(file), tuple((int(i), names[i], float(row[i])) for i in best))
+    problems = []
     if bad:
-        more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
-        raise UserError(
-            f"{len(bad)} of {len(files)} files cannot be read: {'; '.join(bad[:3])}{more}"
-        )
+        problems.append(f"{len(bad)} of {len(files)} files cannot be read: {_few(bad)}")
+    if closed:
+        problems.append(f"photos may be missing, cannot read {_few(closed)}")
+    if problems:
+        raise UserError("; ".join(problems))
+
+
+def _few(items: Sequence[str]) -> str:
+    more = f" and {len(items) - 3} more" if len(items) > 3 else ""
+    return "; ".join(items[:3]) + more

@@ -2,28 +2,30 @@
 
 import csv
 import dataclasses
-import importlib.util
+import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from wae_jax.bench.macs import count_macs
-from wae_jax.bench.timing import speedup, time_interleaved
-from wae_jax.checkpoints import folders
-from wae_jax.checkpoints.load import load_step
-from wae_jax.config import settings_from_config
+from wae_jax.bench.environment import pick_device
+from wae_jax.bench.measure import model_job
+from wae_jax.bench.networks import Network, build_network
+from wae_jax.bench.timing import Timings, time_in_passes
+from wae_jax.checkpoints import folders, store
+from wae_jax.config import Settings, as_dict, settings_from_config
 from wae_jax.errors import UserError
-from wae_jax.inference.fold import for_inference
+from wae_jax.models.classifier import build_model
+from wae_jax.runtime import files
 from wae_jax.runtime.console import say
+from wae_jax.schema.trees import changed
 from wae_jax.training.loop import train
 from wae_jax.training.progress import METRICS_FILE
 
 BATCH_SIZES = (1, 32)
+TIMING_SECONDS = 4.0  # for each batch size, all variants
 DISTILLED = "+distill"  # ends the name of a variant that the first one teaches
 
 
@@ -43,88 +45,99 @@ class Row:
         return float(np.mean(self.top1_per_seed))
 
 
-def load_config_file(path: str) -> ModuleType:
-    """The module of a config file.
+def check_variants(variants: Mapping[str, Settings]) -> None:
+    """Finds out what does not fit before anything is computed.
+
+    Args:
+        variants: Settings by name, as for :func:`run_study`.
 
     Raises:
-        UserError: no such file, or one without ``get_config``.
+        UserError: A network that cannot be built for its images, or a first variant that would
+            teach itself.
     """
-    spec = importlib.util.spec_from_file_location("study_config", path)
-    if spec is None or not Path(path).is_file():
-        raise UserError(f"no config file {path}")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not hasattr(module, "get_config"):
-        raise UserError(f"{path} has no get_config function")
-    return module
+    base = next(iter(variants))
+    if base.endswith(DISTILLED):
+        raise UserError(f"the first variant is the teacher, so it cannot be {base}")
+    for name, settings in variants.items():
+        try:
+            build_model(settings.model, num_classes=2, image_size=settings.data.image_size)
+        except UserError as error:
+            raise UserError(f"variant {name}: {error}") from error
 
 
-def run_study(
-    config_file: str, variants: Sequence[str], seeds: Sequence[int], workdir: str
-) -> list[Row]:
+def run_study(variants: Mapping[str, Settings], seeds: Sequence[int], workdir: str) -> list[Row]:
     """Trains every variant with every seed (or continues), then counts and times the networks.
 
     Each run has its own folder ``WORKDIR/VARIANT-SEED``. Timing compares the first seed's networks
     in one interleaved run; speed-ups are against the first variant. A variant "NAME+distill" is
-    NAME taught by the first variant of the same seed.
+    taught by the first variant of the same seed.
+
+    Args:
+        variants: Settings by name; seed and teacher are the study's.
+        seeds: Different ones.
+        workdir: The folder of all runs.
+
+    Returns:
+        A row per variant, in their order.
+
+    Raises:
+        UserError: As :func:`check_variants` and :func:`wae_jax.training.loop.train`.
     """
-    module = load_config_file(config_file)
+    check_variants(variants)
+    base = next(iter(variants))
     results = {}
     for seed in seeds:
-        for variant in variants:
-            config = _config(module, variant)
-            config.seed = seed
-            if variant.endswith(DISTILLED):
-                config.distill.teacher = _folder(workdir, variants[0], seed)
-            say(f"== {variant}, seed {seed}")
-            results[variant, seed] = train(config, _folder(workdir, variant, seed))
-    networks = {variant: _network(_folder(workdir, variant, seeds[0])) for variant in variants}
-    times = {batch: _time(networks, batch) for batch in BATCH_SIZES}
+        for name, settings in variants.items():
+            changes = {"seed": seed}
+            if name.endswith(DISTILLED):
+                changes["distill.teacher"] = folder_of(workdir, base, seed)
+            say(f"== {name}, seed {seed}")
+            config = as_dict(changed(settings, changes))
+            results[name, seed] = train(config, folder_of(workdir, name, seed))
+    folders = {name: folder_of(workdir, name, seeds[0]) for name in variants}
+    macs, times = _measure({name: _network(name, folder) for name, folder in folders.items()})
     return [
         Row(
-            variant=variant,
-            top1_per_seed=tuple(results[variant, seed]["top1"] for seed in seeds),
-            macs=networks[variant][2],
-            train_images_per_s=_training_rate(_folder(workdir, variant, seeds[0])),
-            ms={b: float(np.median(t[variant])) / b for b, t in times.items()},
-            speedup={b: speedup(t[variants[0]], t[variant]) for b, t in times.items()},
+            variant=name,
+            top1_per_seed=tuple(results[name, seed]["top1"] for seed in seeds),
+            macs=macs[name],
+            train_images_per_s=_training_rate(folder),
+            ms={batch: each.median(name) / batch for batch, each in times.items()},
+            speedup={batch: each.speedup(base, name) for batch, each in times.items()},
         )
-        for variant in variants
+        for name, folder in folders.items()
     ]
 
 
-def _config(module: ModuleType, variant: str):
-    try:
-        return module.get_config(variant.removesuffix(DISTILLED))
-    except ValueError as error:
-        raise UserError(str(error)) from error
-
-
-def _folder(workdir: str, variant: str, seed: int) -> str:
+def folder_of(workdir: str, variant: str, seed: int) -> str:
+    """The workdir of one run."""
     return str(Path(workdir) / f"{variant}-{seed}")
 
 
-def _network(workdir: str):
-    """(apply function, variables, MACs per image, image size) of a trained run, for inference."""
-    model, variables, meta = load_step(folders.find(workdir))
-    model, variables = for_inference(model, variables)
-    size = settings_from_config(meta["config"]).data.image_size
-
-    def scores(variables, images):
-        return model.apply(variables, images, train=False).scores
-
-    image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.uint8)
-    return scores, variables, count_macs(scores, variables, image).total, size
+def _network(name: str, folder: str) -> Network:
+    """A trained run's network in its inference form."""
+    held = settings_from_config(store.read_meta(folders.find(folder))["config"])
+    return build_network(name, held, held.model.dtype, checkpoint=folder, evaluate=False)
 
 
-def _time(networks, batch: int) -> dict[str, np.ndarray]:
-    calls = {}
-    for name, (scores, variables, _, size) in networks.items():
-        rng = np.random.default_rng(0)
-        images = jnp.asarray(rng.integers(0, 256, (batch, size, size, 3), np.uint8))
-        compiled = jax.jit(scores).lower(variables, images).compile()
-        calls[name] = lambda c=compiled, v=variables, x=images: c(v, x)
-    return time_interleaved(calls, seconds=4.0)
+def _measure(networks: Mapping[str, Network]) -> tuple[dict[str, int], dict[int, Timings]]:
+    """MACs per image by name, and times by batch size, as ``bench`` measures them."""
+    device = pick_device("")
+    jobs = {
+        batch: {name: model_job(network, batch, device) for name, network in networks.items()}
+        for batch in BATCH_SIZES
+    }
+    times = time_in_passes(
+        {
+            (f"batch {batch}",): {name: job.call for name, job in members.items()}
+            for batch, members in jobs.items()
+        },
+        seconds=TIMING_SECONDS,
+    )
+    return (
+        {name: job.macs for name, job in jobs[BATCH_SIZES[0]].items()},
+        dict(zip(BATCH_SIZES, times.values(), strict=True)),
+    )
 
 
 def _training_rate(workdir: str) -> float:
@@ -174,12 +187,15 @@ def _record(rows: Sequence[Row], row: Row) -> dict[str, object]:
     }
 
 
-def write_csv(rows: Sequence[Row], path: Path) -> None:
-    """One line per variant with :data:`COLUMNS`."""
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(_record(rows, row) for row in rows)
+def write_csv(rows: Sequence[Row], environment: Mapping[str, Any], path: Path) -> None:
+    """One line per variant with :data:`COLUMNS`; the environment beside it, ``NAME.env.json``."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, COLUMNS)
+    writer.writeheader()
+    writer.writerows(_record(rows, row) for row in rows)
+    files.write_atomically(path, text.getvalue())
+    record = json.dumps(environment, indent=1) + "\n"
+    files.write_atomically(path.with_suffix(".env.json"), record)
 
 
 def table(rows: Sequence[Row]) -> str:

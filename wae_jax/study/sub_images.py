@@ -1,12 +1,15 @@
 """A picture of what the front end does: I, I_L, I_H and the reconstruction."""
 
+import dataclasses
+
 import numpy as np
 
 from wae_jax import data
 from wae_jax.checkpoints.load import load_step
-from wae_jax.config import settings_from_config
+from wae_jax.config import ModelSettings, settings_from_config
 from wae_jax.errors import UserError
 from wae_jax.evaluation.classes import classes_of
+from wae_jax.models.frontends import SINGLE
 
 
 def _stretch(images: np.ndarray) -> np.ndarray:
@@ -15,18 +18,39 @@ def _stretch(images: np.ndarray) -> np.ndarray:
     return np.clip((images - low) / np.maximum(high - low, 1e-8), 0, 1)[..., :3]
 
 
-def draw_sub_images(folder, path: str, *, count: int = 8, split: str = "") -> None:
-    """Writes a PNG with the first ``count`` images of a split, one a column.
+def check_two_sub_images(model: ModelSettings, whose: str) -> None:
+    """Raises UserError where the front end makes one sub-image only."""
+    if model.frontend.name in SINGLE:
+        raise UserError(f"{whose} makes one sub-image only: there is nothing to compare it with")
 
-    folder: a verified checkpoint step. split: empty for the run's evaluation split.
+
+def draw_sub_images(
+    folder, path: str, *, count: int = 8, split: str = "", data_dir: str = "", data_name: str = ""
+) -> None:
+    """Writes a picture with the first ``count`` images of a split, one a column.
+
     Sub-images are in learned units: both are shown stretched, and I_H also on I_L's scale, where
     it is as dark as its energy is low.
 
+    Args:
+        folder: A verified checkpoint step.
+        path: The file; its suffix says which kind.
+        count: How many images.
+        split: Empty for the run's evaluation split.
+        data_dir: Where the data set is; empty for the run's own.
+        data_name: Another data set; empty for the run's own.
+
     Raises:
-        UserError: the front end has only one sub-image, or matplotlib is not installed.
+        UserError: The front end has only one sub-image, or matplotlib is not installed.
     """
     model, variables, meta = load_step(folder)
-    d = settings_from_config(meta["config"]).data
+    settings = settings_from_config(meta["config"])
+    check_two_sub_images(settings.model, f"the front end of {folder}")
+    d = dataclasses.replace(
+        settings.data,
+        data_dir=data_dir or settings.data.data_dir,
+        name=data_name or settings.data.name,
+    )
     source = data.open_source(
         d.name,
         split or d.eval_split,
@@ -38,8 +62,6 @@ def draw_sub_images(folder, path: str, *, count: int = 8, split: str = "") -> No
     records = data.DecodedRecords(source)
     batch = next(iter(data.make_eval_loader(records, transform, batch_size=count)))
     outputs = model.apply(variables, batch["image"], train=False, reconstruct=True)
-    if outputs.sub_images.high is None:
-        raise UserError("this checkpoint's front end makes one sub-image only: nothing to compare")
     low, high = (
         np.asarray(x, np.float32) for x in (outputs.sub_images.low, outputs.sub_images.high)
     )

@@ -1,13 +1,10 @@
-"""What train.py says: one line and exit status 2 for a mistake, one JSON object at the end."""
+"""What train says: one line and exit status 2 for a mistake, one JSON object at the end."""
 
 import json
 import subprocess
 import sys
 
 import pytest
-from absl import flags
-
-from wae_jax.commands.flags import run_with_flags
 
 # ml_collections loads config files so; only Python's next versions mind.
 pytestmark = pytest.mark.filterwarnings(
@@ -27,43 +24,9 @@ TINY = (
 )
 
 
-@pytest.fixture
-def run(monkeypatch, root, capfd, cifar10):
-    """Runs train.py's main in this process: (exit status, stdout, stderr)."""
+@pytest.fixture(autouse=True)
+def in_the_repository(monkeypatch, root, cifar10):
     monkeypatch.chdir(root)
-    import train
-
-    def run(*argv):
-        # As a new process would have them: no value kept, no flag of an earlier config.
-        flags.FLAGS.unparse_flags()
-        for name in [name for name in flags.FLAGS if name.startswith("config.")]:
-            delattr(flags.FLAGS, name)
-        for name in ("config", "workdir"):
-            flags.FLAGS[name].unparse()
-        monkeypatch.setattr(sys, "argv", ["train.py", *argv])
-        capfd.readouterr()
-        status = 0
-        try:
-            run_with_flags(train.main)
-        except SystemExit as end:
-            status = end.code
-        out, err = capfd.readouterr()
-        return status, out, err
-
-    return run
-
-
-def check_mistake(result, *words):
-    """Exit status 2 and one line on stderr that has the words; no traceback, nothing on stdout."""
-    status, out, err = result
-    assert status == 2
-    assert out == ""
-    assert err.count("\n") == 1, err
-    assert err.startswith("error: ")
-    assert "Traceback" not in err
-    for word in words:
-        assert word in err
-    return err
 
 
 MISTAKES = {
@@ -166,42 +129,42 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_one_line_and_status_2(mistake, run, tmp_path):
+def test_a_mistake_is_one_line_and_status_2(mistake, refuse, tmp_path):
     argv, words = MISTAKES[mistake]
-    check_mistake(
-        run(*[a.replace("--workdir=run", f"--workdir={tmp_path / 'run'}") for a in argv]), *words
+    refuse(
+        words,
+        "train",
+        *[a.replace("--workdir=run", f"--workdir={tmp_path / 'run'}") for a in argv],
     )
 
 
-def test_workdir_that_is_a_file(run, tmp_path):
+def test_workdir_that_is_a_file(refuse, tmp_path):
     (tmp_path / "file").write_text("kept")
-    check_mistake(run(CONFIG, f"--workdir={tmp_path / 'file'}"), "file")
+    refuse(["file"], "train", CONFIG, f"--workdir={tmp_path / 'file'}")
     assert (tmp_path / "file").read_text() == "kept"
 
 
-def test_workdir_under_a_file(run, tmp_path):
+def test_workdir_under_a_file(refuse, tmp_path):
     (tmp_path / "file").touch()
-    check_mistake(run(CONFIG, f"--workdir={tmp_path / 'file' / 'run'}"), "file")
+    refuse(["file"], "train", CONFIG, f"--workdir={tmp_path / 'file' / 'run'}")
 
 
-def test_checkpoint_without_its_config(run, tmp_path):
+def test_checkpoint_without_its_config(refuse, tmp_path):
     (tmp_path / "checkpoints" / "3").mkdir(parents=True)
-    check_mistake(run(CONFIG, f"--workdir={tmp_path}"), "config.json")
+    refuse(["config.json"], "train", CONFIG, f"--workdir={tmp_path}")
 
 
-def test_damaged_config_in_the_workdir(run, tmp_path):
+def test_damaged_config_in_the_workdir(refuse, tmp_path):
     (tmp_path / "config.json").write_text('{"seed": ')
-    check_mistake(run(CONFIG, f"--workdir={tmp_path}"), str(tmp_path))
+    refuse([str(tmp_path)], "train", CONFIG, f"--workdir={tmp_path}")
 
 
-def test_a_mistake_leaves_the_workdir_free_for_the_next_try(run, tmp_path):
+def test_a_mistake_leaves_the_workdir_free_for_the_next_try(refuse, succeed, tmp_path):
     """Otherwise the mended command fails as a run with another config."""
     workdir = f"--workdir={tmp_path / 'run'}"
     for wrong in ("--config.data.image_size=16", "--config.restore=no/such/run"):
-        assert run(CONFIG, workdir, wrong, *TINY)[0] == 2
-    status, out, err = run(CONFIG, workdir, *TINY)
-    assert status == 0, err
-    assert json.loads(out)["step"] == 2
+        refuse([], "train", CONFIG, workdir, wrong, *TINY)
+    assert json.loads(succeed("train", CONFIG, workdir, *TINY))["step"] == 2
 
 
 KEYS = {
@@ -219,15 +182,10 @@ KEYS = {
 }
 
 
-@pytest.fixture
-def finished(run, tmp_path):
-    status, out, err = run(CONFIG, f"--workdir={tmp_path / 'run'}", *TINY)
+def test_the_last_line_is_the_figures(command, refuse, tmp_path):
+    workdir = tmp_path / "run"
+    status, out, err = command("train", CONFIG, f"--workdir={workdir}", *TINY)
     assert status == 0, err
-    return tmp_path / "run", out, err
-
-
-def test_the_last_line_is_the_figures(finished, run):
-    workdir, out, err = finished
     figures = json.loads(out.splitlines()[-1])
     assert figures.keys() >= KEYS
     assert (figures["stage"], figures["step"], figures["eval_count"]) == ("joint", 2, 64)
@@ -259,14 +217,13 @@ def test_the_last_line_is_the_figures(finished, run):
 
     # A changed config is refused and says which key; keys that change no result are not.
     flag = f"--workdir={workdir}"
-    message = check_mistake(run(CONFIG, flag, *TINY, "--config.seed=1"), "seed", "0", "1")
-    assert "log_every" not in message
-    assert run(CONFIG, flag, *TINY, "--config.log_every=7")[0] == 0
+    line = refuse(["seed", "0", "1"], "train", CONFIG, flag, *TINY, "--config.seed=1")
+    assert "log_every" not in line
+    assert command("train", CONFIG, flag, *TINY, "--config.log_every=7")[0] == 0
 
 
-def test_figures_that_do_not_exist_are_null(run, tmp_path):
-    status, out, err = run(CONFIG + ":lowres", f"--workdir={tmp_path / 'run'}", *TINY)
-    assert status == 0, err
+def test_figures_that_do_not_exist_are_null(succeed, tmp_path):
+    out = succeed("train", CONFIG + ":lowres", f"--workdir={tmp_path / 'run'}", *TINY)
     figures = json.loads(out.splitlines()[-1])
     assert figures.keys() >= KEYS
     assert {name for name, value in figures.items() if value is None} == {
@@ -297,7 +254,9 @@ def start(root, env, *argv):
 )
 def test_a_mistake_in_a_real_process(argv, word, root, run_env, tmp_path):
     done = start(root, run_env, *[a.replace("=run", f"={tmp_path / 'run'}") for a in argv])
-    check_mistake((done.returncode, done.stdout, done.stderr), word)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert word in done.stderr
 
 
 def test_help_shows_how_to_call_it(root, run_env):
