@@ -5,7 +5,6 @@ by the machine that builds it.
 """
 
 import dataclasses
-import json
 import re
 
 import jax
@@ -13,11 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs.common import METHODS, set_method
 from wae_jax.bench.networks import Network
 from wae_jax.bench.training import example_batch, make_step
 from wae_jax.config import settings_from_config
 from wae_jax.inference.fold import for_inference
+from wae_jax.methods import METHODS, set_method
 from wae_jax.models.classifier import build_model, variable_shapes
 from wae_jax.models.layers import BY_OUTPUT, WINOGRAD
 
@@ -43,7 +42,7 @@ def backbone(request):
 def network(request, backbone, tiny_config):
     config = tiny_config(BACKBONES[backbone] | {"data.image_size": SIZE})
     config = set_method(config, request.param)
-    settings = settings_from_config(json.loads(json.dumps(config.to_dict())))
+    settings = settings_from_config(config)
     model = build_model(settings.model, num_classes=CLASSES, image_size=SIZE)
     variables = jax.tree.map(lambda x: np.ones(x.shape, x.dtype), variable_shapes(model, SIZE))
     return Network(
@@ -81,8 +80,8 @@ def test_inference_form(network, backbone, platform):
 
 
 def test_training_steps(network, backbone):
-    for stage in network.settings.stages:
-        alone = dataclasses.replace(network.settings, stages=(stage,))
+    for name, stage in network.settings.running_stages:
+        alone = dataclasses.replace(network.settings, run_stages=(name,))
         of_stage = dataclasses.replace(network, settings=alone)
         step, state = make_step(of_stage)
         traced = jax.jit(step).trace(state, example_batch(of_stage, BATCH))
