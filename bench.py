@@ -16,7 +16,7 @@ from wae_jax.commands.flags import run_with_flags
 from wae_jax.config import Settings, settings_from_config
 from wae_jax.errors import UserError
 from wae_jax.methods import set_method
-from wae_jax.runtime import process
+from wae_jax.runtime import cache, process
 
 PICTURES = (".png", ".pdf", ".svg")
 
@@ -89,6 +89,7 @@ def main() -> None:
         raise UserError(f"--plot must end in one of {', '.join(PICTURES)}")
     settings, options = _settings(), _options()
     process.call_on_own_thread()
+    cache.compile_afresh()  # compile_s must not be a cached program's
     from wae_jax.bench import plots, report
     from wae_jax.bench.run import Options, run_benchmark
 

@@ -20,6 +20,7 @@ from wae_jax.models.frontends import WAE, FoldedEncoder
 from wae_jax.models.frontends.folded import CPU_TILE, tile_kernel
 from wae_jax.models.frontends.wae import PaperEncoder, PolyphaseEncoder
 from wae_jax.models.layers import BATCH_NORM_EPSILON
+from wae_jax.runtime import process
 
 
 def for_inference(
@@ -43,6 +44,8 @@ def for_inference(
         there is no reconstruction.
     """
     platform = platform or jax.default_backend()
+    if platform == "cpu":
+        process.expect_configured()
     variables = jax.tree.map(lambda x: np.asarray(x, np.float64), variables)
     params, stats = dict(variables["params"]), variables["batch_stats"]
     changes: dict[str, Any] = {}
