@@ -22,6 +22,7 @@ os.environ["PJRT_NPROC"] = "16"  # on few cores fake devices would wait for each
 os.environ["XLA_FLAGS"] = f"{PLAIN_XLA_FLAGS} {FAKE_DEVICES} {FAST_COMPILE}".strip()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("WAE_JAX_CACHE", str(ROOT / ".cache" / "wae_jax"))
+os.environ["WAE_JAX_COMPILATION_CACHE"] = "0"  # what an earlier run compiled must not matter
 
 from wae_jax.runtime import process  # noqa: E402
 

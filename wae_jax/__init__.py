@@ -2,7 +2,8 @@
 
 ``train(config, workdir)`` trains a classifier whose front end splits the image into two
 half-resolution sub-images (the Wavelet-like Auto-Encoder); ``load(path)`` gives it back as
-``(model, variables)``; ``for_inference(model, variables)`` is its fast form.
+``(model, variables)``; ``for_inference(model, variables)`` is its fast form. Call ``configure()``
+first: on CPU everything is about twice as fast.
 """
 
 import importlib
@@ -15,6 +16,7 @@ _HOMES = {
     "SubImages": "models.frontends",
     "UserError": "errors",
     "build_model": "models.classifier",
+    "configure": "runtime.process",
     "for_inference": "inference.fold",
     "load": "checkpoints.load",
     "default_config": "config",

@@ -94,10 +94,12 @@ def test_figures_of_a_row_fit_together(results):
 def test_how_a_network_is_computed_does_not_change_its_figures(tiny_config):
     """A batch of 8 has Winograd's weights in this plan, a single image has not."""
     config = tiny_config({"model.backbone.plan": "256 256", "data.image_size": 7})
-    network = build_network("full", settings_of(config, ("full",))["full"], "float32")
+    network = build_network(
+        "full", settings_of(config, ("full",))["full"], "float32", platform="cpu"
+    )
     one, many = (model_job(network, batch, jax.devices()[0]) for batch in (1, 8))
-    assert len(jax.tree.leaves(network.variables_for(8, "cpu"))) > (
-        len(jax.tree.leaves(network.variables_for(1, "cpu")))
+    assert len(jax.tree.leaves(network.variables_for(8))) > (
+        len(jax.tree.leaves(network.variables_for(1)))
     )
     assert (one.macs, one.params) == (many.macs, many.params)
     assert one.program.xla_flops == pytest.approx(many.program.xla_flops / 8, rel=0.01)
@@ -233,7 +235,7 @@ def test_training_steps_without_the_baseline(tiny_config):
 
 
 def test_bfloat16_weights_are_stored_so(tiny_config):
-    network = build_network("wae", settings_from_config(tiny_config()), "bfloat16")
+    network = build_network("wae", settings_from_config(tiny_config()), "bfloat16", platform="cpu")
     assert {leaf.dtype.name for leaf in jax.tree.leaves(network.variables["params"])} == {
         "bfloat16"
     }

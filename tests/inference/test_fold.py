@@ -5,11 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from wae_jax.config import settings_from_config
-from wae_jax.inference.fold import for_inference, lay_out
-from wae_jax.models.classifier import build_model, init_variables
+from wae_jax.inference import fold
+from wae_jax.inference.fold import for_inference
 from wae_jax.models.frontends.folded import tile_kernel, untile_kernel
-from wae_jax.models.layers import BY_OUTPUT, WINOGRAD
 
 LINEAR = {"activation": "none"}
 FORMS = {
@@ -26,27 +24,9 @@ FORMS = {
 ONE_CONV = ("polyphase linear", "polyphase linear, two levels", "paper linear", "not normalised")
 
 
-def make(tiny_config, frontend, **changes):
-    """A model at an odd size with variables as after training, and images."""
-    config = tiny_config({f"model.frontend.{k}": v for k, v in frontend.items()} | changes)
-    settings = settings_from_config(config)
-    model = build_model(settings.model, num_classes=10, image_size=33)
-    rng = np.random.default_rng(0)
-    images = jnp.asarray(rng.integers(0, 256, (2, 33, 33, 3), np.uint8))
-
-    def trained(path, x):
-        noise = rng.normal(size=x.shape)
-        return jnp.asarray(
-            0.5 + np.abs(noise) if path[-1].key == "var" else x + 0.1 * noise, jnp.float32
-        )
-
-    variables = jax.tree.map_with_path(trained, init_variables(model, images, seed=0))
-    return model, variables, images
-
-
-def check(model, variables, images):
+def check(model, variables, images, platform="cpu"):
     expected = model.apply(variables, images)
-    folded, folded_variables = for_inference(model, variables)
+    folded, folded_variables = for_inference(model, variables, platform=platform)
     found = folded.apply(folded_variables, images)
     scale = float(jnp.abs(expected.scores).max())
     for name in ("scores", "low_scores", "fused_scores"):
@@ -58,26 +38,82 @@ def check(model, variables, images):
     return folded, folded_variables
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_same_scores(form, tiny_config):
-    model, variables, images = make(tiny_config, FORMS[form])
-    folded, folded_variables = check(model, variables, images)
+@pytest.mark.parametrize(
+    ("form", "platform"),
+    [*((form, "cpu") for form in FORMS), *((form, "tpu") for form in (*ONE_CONV, "full"))],
+)
+def test_same_scores(form, platform, make):
+    model, variables, images = make(FORMS[form])
+    folded, folded_variables = check(model, variables, images, platform)
     if form in ONE_CONV:
         jaxpr = jax.make_jaxpr(
             lambda v, x: folded.apply(v, x, method=lambda m, x: m.frontend.analyze(x, train=False))
         )(folded_variables, images.astype(jnp.float32))
         assert str(jaxpr).count("conv_general_dilated[") == 1
+        plain = (folded.frontend.kernel, folded.frontend.kernel, 3, 6)
+        shape = folded_variables["params"]["frontend"]["to_both"]["kernel"].shape
+        assert (shape == plain) == (platform == "tpu")
 
 
-def test_same_scores_in_bgr(tiny_config):
-    check(*make(tiny_config, FORMS["polyphase linear"], **{"model.input.channel_order": "BGR"}))
+@pytest.mark.parametrize("platform", ["cpu", "tpu"])
+def test_same_scores_in_bgr(platform, make):
+    bgr = {"model.input.channel_order": "BGR", "model.input.mean": (120.0, 100.0, 80.0)}
+    check(*make(FORMS["polyphase linear"], **bgr), platform)
+
+
+@pytest.mark.parametrize("form", ONE_CONV)
+def test_one_conv_is_the_encoder_to_float64(form, make, monkeypatch):
+    model, variables, _ = make(FORMS[form])
+    encoder = model.frontend.encoder.clone(parent=None)
+    params = jax.tree.map(
+        lambda x: np.asarray(x, np.float64), variables["params"]["frontend"]["encoder"]
+    )
+    merged = {name: params[name] for name in params if name.startswith("conv")}
+    merged["to_both"] = fold._merge_outputs(params, {})
+    with monkeypatch.context() as patch:
+        # It must not need a device that knows float64: no TPU does.
+        patch.setattr(jax, "enable_x64", None)
+        conv = fold._as_one_conv(encoder, merged)
+    side = encoder.receptive_field
+    image = np.random.default_rng(1).normal(size=(side, side, 3))
+    with jax.enable_x64():
+        sub = encoder.clone(dtype=jnp.float64).apply(
+            {"params": params}, jnp.asarray(image[None]), method="filter"
+        )
+        expected = np.concatenate([sub.low, sub.high], -1)[0, 0, 0]
+    found = np.einsum("hwc,hwco->o", image, conv["kernel"]) + conv["bias"]
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "tpu"])
+def test_folded_encoder_is_as_precise_as_the_unfolded_in_bfloat16(platform, make):
+    """Images are far from 0: their mean must not cancel in the conv's rounded sum."""
+    model, variables, images = make(FORMS["polyphase linear"])
+    rounded, _, _ = make(FORMS["polyphase linear"], **{"model.dtype": "bfloat16"})
+    images = images / 8.0 + 200.3  # bright and of little contrast
+
+    def sub_images(model, variables):
+        def split(model, x):
+            x = model.frontend.analyze(model.normalise(x), train=False)
+            return model.frontend.prepare(x, train=False)
+
+        sub = model.apply(variables, images, method=split)
+        return np.concatenate([np.asarray(x, np.float64) for x in (sub.low, sub.high)], -1)
+
+    def error(found):
+        return np.sqrt(np.square(found - expected).mean() / np.square(expected).mean())
+
+    expected = sub_images(model, variables)
+    assert error(sub_images(*for_inference(model, variables, platform=platform))) < 1e-5
+    unfolded = error(sub_images(rounded, variables))
+    folded = error(sub_images(*for_inference(rounded, variables, platform=platform)))
+    assert 1e-4 < folded <= unfolded < 0.05, (folded, unfolded)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
-def test_same_scores_of_resnets(name, tiny_config):
+def test_same_scores_of_resnets(name, make):
     check(
         *make(
-            tiny_config,
             {},
             **{
                 "model.backbone.name": name,
@@ -88,49 +124,13 @@ def test_same_scores_of_resnets(name, tiny_config):
     )
 
 
+@pytest.mark.parametrize("tile", [2, 3])
 @pytest.mark.parametrize("stride", [2, 4])
 @pytest.mark.parametrize("side", [3, 6, 7, 10, 13])
-def test_tiled_kernels_hold_the_plain_one(side, stride):
+def test_tiled_kernels_hold_the_plain_one(side, stride, tile):
     rng = np.random.default_rng(0)
     kernel, bias = rng.normal(size=(side, side, 3, 6)), rng.normal(size=6)
-    tiled = tile_kernel(kernel, bias, stride)
-    np.testing.assert_array_equal(untile_kernel(tiled["kernel"], side, stride), kernel)
-    assert np.count_nonzero(tiled["kernel"]) == 4 * kernel.size
+    tiled = tile_kernel(kernel, bias, stride, tile)
+    np.testing.assert_array_equal(untile_kernel(tiled["kernel"], side, stride, tile), kernel)
+    assert np.count_nonzero(tiled["kernel"]) == tile**2 * kernel.size
     np.testing.assert_array_equal(tiled["bias"][-6:], bias)
-
-
-FC = {
-    "model.head.kind": "fc",
-    "model.head.hidden_low": (1024, 1024),
-    "model.head.hidden_fused": (1024, 1024),
-}
-
-
-@pytest.mark.parametrize(
-    ("changes", "batch", "expected"),
-    [
-        ({"model.backbone.name": "resnet50", "model.backbone.stem": "small"}, 1, {BY_OUTPUT}),
-        ({"model.backbone.name": "resnet50", "model.backbone.stem": "small"}, 8, set(WINOGRAD)),
-        ({"model.backbone.name": "resnet50", "model.backbone.stride_on": "1x1"}, 2, {BY_OUTPUT}),
-        ({"model.backbone.plan": "32 M 256 256 M 1024 256", **FC}, 8, {BY_OUTPUT, *WINOGRAD}),
-        ({}, 2, set()),
-    ],
-)
-def test_weights_laid_out_for_calls_of_one_shape(changes, batch, expected, tiny_config):
-    model, variables, images = make(tiny_config, {}, **changes)
-    plain, plain_variables = for_inference(model, variables)
-    fast, fast_variables = for_inference(model, variables, (batch, 33, 33, 3))
-    names = {path[-1].key for path, _ in jax.tree.leaves_with_path(fast_variables)}
-    assert names & {BY_OUTPUT, *WINOGRAD} == expected
-    for calls in (images, jnp.concatenate([images] * 5)):  # also of another shape
-        scores = plain.apply(plain_variables, calls).scores
-        found = fast.apply(fast_variables, calls).scores
-        assert jnp.abs(found - scores).max() <= 1e-5 * jnp.abs(scores).max()
-
-
-def test_nothing_is_laid_out_elsewhere(tiny_config):
-    model, variables, _ = make(tiny_config, {}, **FC)
-    plain, plain_variables = for_inference(model, variables)
-    assert lay_out(plain, plain_variables, (1, 33, 33, 3), "gpu") is plain_variables
-    half = plain.clone(dtype=jnp.bfloat16)
-    assert lay_out(half, plain_variables, (1, 33, 33, 3), "cpu") is plain_variables

@@ -1,4 +1,5 @@
 import dataclasses
+import re
 
 import flax.linen as nn
 import jax
@@ -156,21 +157,38 @@ def test_max_pool_agrees_with_flax(size, round_up):
     x = random(2, *size, 4) - 10  # all negative: padding with zeros would show
     pad = [(0, side % 2) for side in size] if round_up else "VALID"
     expected = nn.max_pool(x, window_shape=(2, 2), strides=(2, 2), padding=pad)
-    np.testing.assert_array_equal(layers.max_pool_2x2(x, round_up=round_up), expected)
+    for slices in (None, True, False):
+        found = layers.max_pool_2x2(x, round_up=round_up, slices=slices)
+        np.testing.assert_array_equal(found, expected)
 
 
-def test_max_pool_gradient_agrees_with_flax():
+@pytest.mark.parametrize("slices", [None, True, False])
+def test_max_pool_gradient_agrees_with_flax(slices):
     x = random(2, 5, 6, 4)
     weights = random(2, 3, 3, 4)
 
     def own(x):
-        return (layers.max_pool_2x2(x, round_up=True) * weights).sum()
+        return (layers.max_pool_2x2(x, round_up=True, slices=slices) * weights).sum()
 
     def flax(x):
         pooled = nn.max_pool(x, window_shape=(2, 2), strides=(2, 2), padding=((0, 1), (0, 0)))
         return (pooled * weights).sum()
 
-    np.testing.assert_allclose(jax.grad(own)(x), jax.grad(flax)(x), rtol=1e-6)
+    for gradient in (jax.grad(own), jax.jit(jax.grad(own))):
+        np.testing.assert_allclose(gradient(x), jax.grad(flax)(x), rtol=1e-6)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+@pytest.mark.parametrize("gradient", [False, True])
+def test_max_pool_is_chosen_by_the_platform_it_is_lowered_for(gradient, platform):
+    def pooled(x):
+        return layers.max_pool_2x2(x, round_up=True).sum()
+
+    function = jax.jit(jax.value_and_grad(pooled) if gradient else pooled)
+    traced = function.trace(random(2, 5, 6, 4))
+    text = traced.lower(lowering_platforms=(platform,)).as_text()
+    assert ("reduce_window" in text) == (platform != "cpu")
+    assert bool(re.search(r"slice .*:\d+:2", text)) == (platform == "cpu")
 
 
 def apply_prepare(module, variables, sub, train):

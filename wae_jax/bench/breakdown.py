@@ -61,7 +61,7 @@ def _heads(model, low, high=None):
 
 def part_calls(network: Network, batch_size: int, device: jax.Device) -> dict[str, Call]:
     """Each part compiled alone, on what the parts before it make of zeros."""
-    variables = jax.device_put(network.variables_for(batch_size, device.platform), device)
+    variables = jax.device_put(network.variables_for(batch_size), device)
     size = network.image_size
     images = jax.device_put(jnp.zeros((batch_size, size, size, 3), jnp.uint8), device)
     calls: dict[str, Call] = {}

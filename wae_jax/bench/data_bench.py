@@ -25,12 +25,13 @@ from absl import flags
 from ml_collections import config_flags
 
 from wae_jax import data
-from wae_jax.bench.environment import environment, usable_cores
+from wae_jax.bench.environment import environment
 from wae_jax.bench.torchvision_peer import torchvision_batches
 from wae_jax.config import DataSettings, settings_from_config
 from wae_jax.data import order
 from wae_jax.errors import UserError
 from wae_jax.runtime.files import write_atomically
+from wae_jax.runtime.machine import usable_cores
 
 FLAGS = flags.FlagValues()
 _CONFIG = config_flags.DEFINE_config_file("config", None, "As for train.py.", flag_values=FLAGS)

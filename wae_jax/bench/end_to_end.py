@@ -50,7 +50,7 @@ def end_to_end_job(job: Job, photos: Sequence[bytes], device: jax.Device) -> Job
     The same photos at each call, cycled where the batch is larger.
     """
     model, size, program = job.network.model, job.network.image_size, job.program
-    variables = jax.device_put(job.network.variables_for(job.batch_size, device.platform), device)
+    variables = jax.device_put(job.network.variables_for(job.batch_size), device)
     batch = [photos[i % len(photos)] for i in range(job.batch_size)]
     if isinstance(model.frontend, Downsample):
         size = -(-size // 2**model.frontend.levels)

@@ -4,15 +4,14 @@ import datetime
 import importlib.metadata
 import os
 import platform
-import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
 
 from wae_jax.errors import UserError
-from wae_jax.runtime import process
+from wae_jax.runtime import cache, process
+from wae_jax.runtime.machine import cpu_model, cpu_threads, usable_cores
 
 PACKAGES = ("jax", "jaxlib", "flax", "numpy", "torch")
 
@@ -27,28 +26,6 @@ def pick_device(kind: str) -> jax.Device:
         return jax.devices(kind or None)[0]
     except RuntimeError as error:
         raise UserError(f"jax finds no device for --devices={kind}: {error}") from error
-
-
-def cpu_model() -> str:
-    """The processor's name as the system gives it."""
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        text = ""
-    match = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    return match[1] if match else platform.processor() or platform.machine()
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def cpu_threads() -> int:
-    """Threads of XLA's CPU backend: one per usable core, or ``PJRT_NPROC``."""
-    return int(os.environ.get("PJRT_NPROC") or usable_cores())
 
 
 def device_name(device: jax.Device) -> str:
@@ -75,6 +52,7 @@ def environment(device: jax.Device) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()}",
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "async_dispatch": os.environ.get(process.ASYNC_DISPATCH, ""),
+        "compilation_cache": cache.compiled_folder(),
         "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", ""),
         "matmul_precision": jax.config.jax_default_matmul_precision,
         "cpu": cpu_model(),

@@ -113,7 +113,7 @@ def random_images(batch_size: int, size: int) -> np.ndarray:
 def model_job(network: Network, batch_size: int, device: jax.Device) -> Job:
     """The network alone: weights and images are arguments that live on the device."""
     images = jax.device_put(random_images(batch_size, network.image_size), device)
-    variables = jax.device_put(network.variables_for(batch_size, device.platform), device)
+    variables = jax.device_put(network.variables_for(batch_size), device)
     program = compile_ahead(network.scores, variables, images)
     # Of the plain convs: how the program computes them is not the network's cost.
     lowered = jax.jit(network.scores).lower(network.variables, images)

@@ -15,7 +15,8 @@ from wae_jax.config import DataSettings, Settings, settings_from_config
 from wae_jax.errors import UserError
 from wae_jax.evaluation.classes import classes_of
 from wae_jax.evaluation.evaluator import evaluate_inference_form
-from wae_jax.inference.fold import for_inference, lay_out
+from wae_jax.inference.fold import for_inference
+from wae_jax.inference.layout import lay_out
 from wae_jax.models.classifier import DTYPES, Classifier, build_model, init_variables
 from wae_jax.runtime.devices import Parallel
 from wae_jax.schema.fields import choose
@@ -26,6 +27,7 @@ from wae_jax.schema.trees import changed, differences
 class Network:
     """One method's network.
 
+    platform: that the inference form is made for: "cpu", "gpu" or "tpu".
     model, variables: the inference form; its parameters are stored in the computation's dtype.
     trained_model, trained_variables: the form it is trained in, float32 parameters.
     top1, top5: fractions, as evaluated in this dtype; None without a checkpoint.
@@ -35,6 +37,7 @@ class Network:
     settings: Settings
     dtype: str
     num_classes: int
+    platform: str
     model: Classifier
     variables: Any
     trained_model: Classifier
@@ -52,10 +55,10 @@ class Network:
         backbone = self.settings.model.backbone
         return f"{backbone.name} {backbone.plan}".strip()
 
-    def variables_for(self, batch_size: int, platform: str):
-        """The inference form's variables, laid out for calls of this size on "cpu", "gpu", ..."""
+    def variables_for(self, batch_size: int):
+        """The inference form's variables, laid out for calls of this size."""
         shape = (batch_size, self.image_size, self.image_size, 3)
-        return lay_out(self.model, self.variables, shape, platform)
+        return lay_out(self.model, self.variables, shape, self.platform)
 
     def scores(self, variables, images: jax.Array) -> jax.Array:
         """uint8 RGB (B, S, S, 3) -> scores (B, num_classes)."""
@@ -67,6 +70,7 @@ def build_network(
     settings: Settings,
     dtype: str,
     *,
+    platform: str,
     num_classes: int = 0,
     checkpoint: str = "",
     evaluate: bool = True,
@@ -74,6 +78,7 @@ def build_network(
     """The network that ``settings`` describe.
 
     dtype: of the computation, in place of the settings' own.
+    platform: "cpu", "gpu" or "tpu", where it will run.
     num_classes: 0 for that of their data set.
     checkpoint: a workdir or checkpoint step whose weights, and accuracy on the evaluation split of
         their data set, are taken; else the weights are random.
@@ -93,7 +98,7 @@ def build_network(
     trained = build_model(settings.model, num_classes=num_classes, image_size=size)
     if variables is None:
         variables = random_variables(trained, size, settings.seed)
-    model, folded = for_inference(trained, variables)
+    model, folded = for_inference(trained, variables, platform=platform)
     folded = {**folded, "params": jax.tree.map(lambda x: x.astype(DTYPES[dtype]), folded["params"])}
     figures = _evaluate(trained, variables, settings, classes) if checkpoint and evaluate else {}
     return Network(
@@ -101,6 +106,7 @@ def build_network(
         settings,
         dtype,
         num_classes,
+        platform,
         model,
         folded,
         trained,

@@ -66,7 +66,7 @@ def run_benchmark(settings: Mapping[str, Settings], options: Options) -> Results
     device = pick_device(options.device)
     with jax.default_device(device):
         record = environment(device)
-        jobs = _make_jobs(_make_networks(settings, options), options, device)
+        jobs = _make_jobs(_make_networks(settings, options, device.platform), options, device)
         pairs = torch_peer.prepare(jobs, device) if options.peer else []
         rows = _time(jobs, options.seconds, device)
         parts, shortfalls = _explain(jobs, rows, options, device)
@@ -95,7 +95,9 @@ def _check(settings: Mapping[str, Settings], options: Options) -> None:
         torch_peer.import_torch()
 
 
-def _make_networks(settings: Mapping[str, Settings], options: Options) -> list[Network]:
+def _make_networks(
+    settings: Mapping[str, Settings], options: Options, platform: str
+) -> list[Network]:
     networks = []
     for dtype in options.dtypes:
         for method, each in settings.items():
@@ -105,6 +107,7 @@ def _make_networks(settings: Mapping[str, Settings], options: Options) -> list[N
                     method,
                     each,
                     dtype,
+                    platform=platform,
                     num_classes=options.num_classes,
                     checkpoint=options.checkpoints.get(method, ""),
                 )

@@ -69,10 +69,12 @@ class TorchTwin:
     def _plain(model: Classifier, params):
         """The parameters, a folded encoder's as those of an ordinary strided conv."""
         encoder = model.frontend
-        if not isinstance(encoder, FoldedEncoder):
+        if not isinstance(encoder, FoldedEncoder) or encoder.tile == 1:
             return params
         conv = params["frontend"]["to_both"]
-        kernel = untile_kernel(np.asarray(conv["kernel"]), encoder.kernel, 2**encoder.levels)
+        kernel = untile_kernel(
+            np.asarray(conv["kernel"]), encoder.kernel, 2**encoder.levels, encoder.tile
+        )
         plain = {"kernel": kernel, "bias": conv["bias"][: kernel.shape[-1]]}
         return {**params, "frontend": {"to_both": plain}}
 

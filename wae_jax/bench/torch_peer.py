@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 
-from wae_jax.bench.environment import cpu_threads
 from wae_jax.bench.measure import BASE, Job, compile_ahead, random_images
 from wae_jax.bench.networks import Network
 from wae_jax.bench.timing import time_in_passes
@@ -21,6 +20,7 @@ from wae_jax.bench.torch_network import TorchTwin, has_twin, import_torch
 from wae_jax.bench.training import Trainer, example_batch, make_step
 from wae_jax.errors import UserError
 from wae_jax.runtime.console import say
+from wae_jax.runtime.machine import cpu_threads
 
 __all__ = ["PeerRow", "compare", "import_torch", "prepare"]
 

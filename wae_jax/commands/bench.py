@@ -19,7 +19,7 @@ from wae_jax.commands.options import PICTURES, check_out
 from wae_jax.config import Settings, settings_from_config
 from wae_jax.errors import UserError
 from wae_jax.methods import set_method
-from wae_jax.runtime import process
+from wae_jax.runtime import cache, process
 
 FLAGS = flags.FlagValues()
 _CONFIG = config_flags.DEFINE_config_file(
@@ -123,6 +123,7 @@ def _bench() -> None:
             check_out(f"--{flag.name}", flag.value, kinds)
     settings, options = _settings(), _options()
     process.call_on_own_thread()
+    cache.compile_afresh()  # compile_s must not be a cached program's
     from wae_jax.bench import plots, report
     from wae_jax.bench.run import Options, run_benchmark
 

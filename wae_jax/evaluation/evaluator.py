@@ -113,7 +113,8 @@ def evaluate_inference_form(
     classes: data.Classes,
 ) -> dict:
     """The figures of a trained model, its scores computed as they will be in use."""
-    inference_model, folded = for_inference(model, variables)
+    platform = parallel.devices[0].platform
+    inference_model, folded = for_inference(model, variables, platform=platform)
     evaluator = Evaluator(model, settings, split, parallel, classes, inference_model)
     return evaluator((variables, folded))
 

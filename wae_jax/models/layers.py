@@ -51,15 +51,31 @@ class Conv(nn.Conv):
         return super().__call__(x)
 
 
-def max_pool_2x2(x: jax.Array, *, round_up: bool = False) -> jax.Array:
-    """2x2 max-pool with stride 2 over (B, H, W, C).
+def max_pool_2x2(x: jax.Array, *, round_up: bool = False, slices: bool | None = None) -> jax.Array:
+    """2x2 max-pool with stride 2.
 
-    ``round_up`` keeps an odd last row or column as its own window (Caffe's rule); otherwise it
-    is dropped (PyTorch's and Keras's rule). Written as the maximum of four strided slices
-    because XLA's gradient of ``reduce_window`` (select-and-scatter) is slow on CPU.
+    Args:
+        x: (B, H, W, C).
+        round_up: keep an odd last row or column as its own window (Caffe's rule); otherwise it is
+            dropped (PyTorch's and Keras's rule).
+        slices: compute it as the maximum of four strided slices, because XLA's gradient of
+            ``reduce_window`` (select-and-scatter) is slow on CPU. None: where the program is
+            lowered for CPU, whatever the machine that builds it.
+
+    Returns:
+        (B, h, w, C), the same values either way.
     """
+    if slices is None:
+        return jax.lax.platform_dependent(
+            x,
+            cpu=functools.partial(max_pool_2x2, round_up=round_up, slices=True),
+            default=functools.partial(max_pool_2x2, round_up=round_up, slices=False),
+        )
     height, width = x.shape[1:3]
     pad_h, pad_w = height % 2, width % 2
+    if not slices:
+        padding = ((0, pad_h), (0, pad_w)) if round_up else "VALID"
+        return nn.max_pool(x, window_shape=(2, 2), strides=(2, 2), padding=padding)
     if round_up and (pad_h or pad_w):
         # Repeating the edge never changes a maximum.
         x = jnp.pad(x, ((0, 0), (0, pad_h), (0, pad_w), (0, 0)), mode="edge")

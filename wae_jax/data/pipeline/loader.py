@@ -6,7 +6,6 @@ of processes and sees the same images, cropped and flipped the same way. A Grain
 batch: per-element overhead is paid once per batch.
 """
 
-import os
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -23,6 +22,7 @@ from wae_jax.data.pipeline import batches
 from wae_jax.data.pipeline.records import DecodedRecords
 from wae_jax.errors import UserError
 from wae_jax.runtime import process
+from wae_jax.runtime.machine import usable_cores
 
 # image uint8 (b, S, S, 3), label int32 (b,), mask float32 (b,): 1 for an example, 0 for padding.
 Batch = dict[str, np.ndarray]
@@ -198,7 +198,7 @@ def _dataset(
 ) -> grain.IterDataset:
     _prepare_process()
     if threads is None:
-        threads = 1 if workers or make_batch.examples.records.kept else _usable_cores()
+        threads = 1 if workers or make_batch.examples.records.kept else usable_cores()
     dataset = (
         grain.MapDataset.range(start, stop)
         .map(make_batch)
@@ -229,7 +229,3 @@ def _prepare_process() -> None:
     """
     cv2.setNumThreads(1)
     process.keep_heap()
-
-
-def _usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -19,28 +19,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from wae_jax.errors import UserError
+from wae_jax.runtime.cache import cache_root
 from wae_jax.runtime.console import progress_bar
 
 _CHUNK_BYTES = 1 << 20
 _PACKAGE_TIMEOUT_S = 600
-
-
-def cache_root(cache_dir: str | os.PathLike = "") -> Path:
-    """Returns the absolute path of the cache folder, which is created if missing.
-
-    Raises:
-      UserError: the folder cannot be created.
-    """
-    root = Path(cache_dir or os.environ.get("WAE_JAX_CACHE") or Path(".cache") / "wae_jax")
-    root = root.expanduser().absolute()
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"cannot create the cache folder {root} ({error.strerror}); set WAE_JAX_CACHE to a "
-            "folder that can be written"
-        ) from error
-    return root
 
 
 @contextlib.contextmanager

@@ -21,12 +21,14 @@ class VGG(nn.Module):
     plan: conv widths and "M" for a pool, separated by blanks. Convs are named ``conv{block}_{i}``.
     width: factor on every conv's filters.
     round_up: pools round odd sizes up, as in Caffe and the released network.
+    slice_pool: how pools are computed, see :func:`wae_jax.models.layers.max_pool_2x2`.
     """
 
     plan: str
     width: float = 1.0
     batch_norm: bool = False
     round_up: bool = False
+    slice_pool: bool | None = None
     norm_epsilon: float = BATCH_NORM_EPSILON
     dtype: jnp.dtype = jnp.float32
     axis_name: str | None = None
@@ -36,7 +38,7 @@ class VGG(nn.Module):
         block, index = 1, 0
         for item in self.plan.split():
             if item == "M":
-                x = max_pool_2x2(x, round_up=self.round_up)
+                x = max_pool_2x2(x, round_up=self.round_up, slices=self.slice_pool)
                 block, index = block + 1, 0
                 if 0 in x.shape:
                     raise UserError(
