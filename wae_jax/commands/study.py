@@ -84,7 +84,7 @@ def load_config_file(path: str) -> ModuleType:
     if not Path(path).is_file():
         raise UserError(f"no config file {path}")
     spec = importlib.util.spec_from_file_location("study_config", path)
-    if spec is None:
+    if spec is None or spec.loader is None:
         raise UserError(f"the config file {path} does not end in .py")
     module = importlib.util.module_from_spec(spec)
     try:

@@ -21,9 +21,13 @@ _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Config file, as configs/vgg16.py:wae.", flag_values=FLAGS
 )
 _WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Folder for checkpoints, metrics and results.", flag_values=FLAGS
+    "workdir",
+    None,
+    "Folder for checkpoints, metrics and results.",
+    required=True,
+    flag_values=FLAGS,
 )
-flags.mark_flags_as_required(["config", "workdir"], flag_values=FLAGS)
+flags.mark_flag_as_required("config", flag_values=FLAGS)
 
 
 def main(argv: Sequence[str]) -> None:

@@ -113,7 +113,8 @@ def predict_files(checkpoint: str, paths: Sequence[str], *, top: int = 5) -> Ite
     resize = data.make_transform("imagenet", size, train=False)
     batch_size = min(BATCH_SIZE, len(files))
     for start in range(0, len(files), batch_size):
-        good, images = [], np.zeros((batch_size, size, size, 3), np.uint8)
+        good: list[Path] = []
+        images = np.zeros((batch_size, size, size, 3), np.uint8)
         for file in files[start : start + batch_size]:
             try:
                 image = data.decode(file.read_bytes())

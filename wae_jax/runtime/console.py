@@ -1,6 +1,7 @@
 """What programs tell people on stderr: lines, and bars for long work."""
 
 import sys
+from typing import NoReturn
 
 import tqdm
 
@@ -71,7 +72,7 @@ def progress_bar(
     )
 
 
-def fail(message: str) -> None:
+def fail(message: str) -> NoReturn:
     """Prints the message as one line on stderr and exits with status 2."""
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     raise SystemExit(2)

@@ -88,7 +88,7 @@ def run_study(variants: Mapping[str, Settings], seeds: Sequence[int], workdir: s
     results = {}
     for seed in seeds:
         for name, settings in variants.items():
-            changes = {"seed": seed}
+            changes: dict[str, Any] = {"seed": seed}
             if name.endswith(DISTILLED):
                 changes["distill.teacher"] = folder_of(workdir, base, seed)
             say(f"== {name}, seed {seed}")
