@@ -142,13 +142,12 @@ class Trainer:
                 image_size=self.settings.data.image_size,
                 axis_name=axis_name,
             )
-        trains_frontend = "train" in jax.tree.leaves(self.labels.get("frontend", {}))
         return make_train_step(
             model,
             self.stage.settings,
             self.settings.losses,
             self.optimizer,
-            trains_frontend=trains_frontend,
+            self.labels,
             seed=7,
             ema_decay=self.settings.ema_decay,
         )

@@ -17,7 +17,7 @@ from wae_jax.errors import UserError
 from wae_jax.inference.fold import for_inference
 from wae_jax.models.outputs import Outputs
 from wae_jax.runtime.devices import Parallel
-from wae_jax.training import losses
+from wae_jax.training import frozen, losses
 from wae_jax.training.distill import load_teacher
 from wae_jax.training.loop import train
 from wae_jax.training.steps import make_train_step, stage_loss
@@ -97,13 +97,12 @@ def distilled_step(trainer, teacher, distill, axis_name=None):
         model = wae_jax.build_model(
             trainer.settings.model, num_classes=10, image_size=16, axis_name=axis_name
         )
-    trains_frontend = "train" in jax.tree.leaves(trainer.labels.get("frontend", {}))
     return make_train_step(
         model,
         trainer.stage.settings,
         trainer.settings.losses,
         trainer.optimizer,
-        trains_frontend=trains_frontend,
+        trainer.labels,
         seed=7,
         teacher=teacher,
         distill=distill,
@@ -147,16 +146,15 @@ def test_the_step_asks_the_teacher_about_the_same_images(make_trainer, full):
     state, batch = trainer.new_state(), trainer.batch(0)
     step = distilled_step(trainer, teacher, DistillSettings("", 2.0, 0.5))
     parts = jax.jit(step)(state, batch, variables)[1]
-    student = jax.jit(
-        lambda v, x: (
-            trainer.model.apply(v, x, train=True, train_frontend=False, mutable=["batch_stats"])[
-                0
-            ].scores
-        )
-    )
+
+    @jax.jit
+    def student(variables, images):
+        with frozen.as_in_evaluation(trainer.labels):
+            return trainer.model.apply(variables, images, train=True, mutable=["batch_stats"])[0]
+
     taught = jax.jit(lambda v, x: teacher.apply(v, x, train=False).scores)
     expected = losses.distillation_loss(
-        student(trainer.variables, batch["image"]), taught(variables, batch["image"]), 2.0
+        student(trainer.variables, batch["image"]).scores, taught(variables, batch["image"]), 2.0
     )
     np.testing.assert_allclose(parts["distillation"], expected, rtol=1e-4)
 

@@ -49,7 +49,7 @@ def make_step(network: Network, *, learning_rate: float = STILL) -> tuple[Callab
         settings,
         network.settings.losses,
         optimizer,
-        trains_frontend="train" in jax.tree.leaves(labels.get("frontend", {})),
+        labels,
         seed=network.settings.seed,
         ema_decay=network.settings.ema_decay,
     )

@@ -52,21 +52,18 @@ class Classifier(nn.Module):
         images: jax.Array,
         *,
         train: bool = False,
-        train_frontend: bool | None = None,
         classify: bool = True,
         reconstruct: bool = False,
     ) -> Outputs:
         """Runs the parts asked for.
 
         train: batch norms use and update batch statistics, dropout is active.
-        train_frontend: the same for the front end alone; None means as ``train``.
         classify: compute scores. reconstruct: run the decoder, where the front end has one.
         """
-        train_frontend = train if train_frontend is None else train_frontend
         images = self.normalise(images)
-        sub_images = self.frontend.analyze(images, train=train_frontend)
+        sub_images = self.frontend.analyze(images, train=train)
         outputs = Outputs(images=images, sub_images=sub_images)
-        inputs = self.frontend.prepare(sub_images, train=train_frontend)
+        inputs = self.frontend.prepare(sub_images, train=train)
         if classify:
             outputs = self._classify(inputs, outputs, train=train)
         if reconstruct and self.frontend.can_synthesize:

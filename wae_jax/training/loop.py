@@ -114,7 +114,7 @@ def _compile_step(
         stage.settings,
         run.settings.losses,
         optimizer,
-        trains_frontend="train" in jax.tree.leaves(labels.get("frontend", {})),
+        labels,
         seed=seed,
         ema_decay=run.settings.ema_decay,
         teacher=teacher and teacher.model,

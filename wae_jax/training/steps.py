@@ -1,7 +1,8 @@
 """Pure train steps; :mod:`wae_jax.runtime.devices` says where they run."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from wae_jax.config import DistillSettings, LossSettings, StageSettings
 from wae_jax.evaluation import metrics
 from wae_jax.models.classifier import Classifier
 from wae_jax.models.outputs import Outputs
-from wae_jax.training import losses
+from wae_jax.training import frozen, losses
 
 
 def stage_loss(
@@ -75,8 +76,8 @@ def make_train_step(
     stage: StageSettings,
     loss_settings: LossSettings,
     optimizer: optax.GradientTransformation,
+    labels: Mapping[str, Any],
     *,
-    trains_frontend: bool,
     seed: int,
     ema_decay: float = 0.0,
     teacher: Classifier | None = None,
@@ -88,7 +89,8 @@ def make_train_step(
     :func:`stage_loss` needs. Under ``jax.pmap`` pass its axis name, and a model made with the same;
     B is then the device's share.
     Metrics are float32 scalars of the whole batch before the update.
-    Without ``trains_frontend`` the front end runs as in evaluation: its statistics stay.
+    labels: what trains, as :func:`wae_jax.training.stages.trainable_labels` says; frozen norms run
+    as in evaluation, and their statistics stay.
     teacher: a trained network to distil from, as ``distill`` says, run as in evaluation on the
     same images; the step then needs its variables.
     """
@@ -102,16 +104,16 @@ def make_train_step(
             teacher_scores = teacher.apply(teacher_variables, batch["image"], train=False).scores
 
         def loss_fn(params):
-            outputs, updated = model.apply(
-                {"params": params, "batch_stats": state.batch_stats},
-                batch["image"],
-                train=True,
-                train_frontend=trains_frontend,
-                classify=stage.classification,
-                reconstruct=stage.transform,
-                mutable=["batch_stats"],
-                rngs={"dropout": jax.random.fold_in(rng, state.step)},
-            )
+            with frozen.as_in_evaluation(labels):
+                outputs, updated = model.apply(
+                    {"params": params, "batch_stats": state.batch_stats},
+                    batch["image"],
+                    train=True,
+                    classify=stage.classification,
+                    reconstruct=stage.transform,
+                    mutable=["batch_stats"],
+                    rngs={"dropout": jax.random.fold_in(rng, state.step)},
+                )
             loss, parts = stage_loss(outputs, batch, stage, loss_settings, distill, teacher_scores)
             return loss, (parts, updated.get("batch_stats", {}))
 
@@ -126,7 +128,7 @@ def make_train_step(
         return TrainState(
             step=state.step + 1,
             params=params,
-            batch_stats=batch_stats,
+            batch_stats=frozen.keep_statistics(labels, state.batch_stats, batch_stats),
             opt_state=opt_state,
             ema_params=ema_params,
         ), parts
