@@ -117,7 +117,14 @@ def folder_of(workdir: str, variant: str, seed: int) -> str:
 def _network(name: str, folder: str) -> Network:
     """A trained run's network in its inference form."""
     held = settings_from_config(store.read_meta(folders.find(folder))["config"])
-    return build_network(name, held, held.model.dtype, checkpoint=folder, evaluate=False)
+    return build_network(
+        name,
+        held,
+        held.model.dtype,
+        platform=pick_device("").platform,
+        checkpoint=folder,
+        evaluate=False,
+    )
 
 
 def _measure(networks: Mapping[str, Network]) -> tuple[dict[str, int], dict[int, Timings]]:
