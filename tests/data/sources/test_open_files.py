@@ -55,6 +55,21 @@ def open_now(directory) -> int:
     return found
 
 
+def run(script: str, *arguments) -> str:
+    """What a program of its own prints, in which this module is `data.sources.test_open_files`."""
+    paths = (str(Path(__file__).parents[2]), str(Path(wae_jax.data.__file__).parents[2]))
+    done = subprocess.run(
+        [sys.executable, "-c", script, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def test_no_more_are_open_than_the_limit(directory):
     source, most = make_source(directory, limit=5), 0
     for i in np.random.default_rng(0).integers(0, SHARDS, 200):
@@ -113,17 +128,39 @@ def test_copies_have_files_of_their_own(directory):
     copy = pickle.loads(pickle.dumps(source))
     assert copy.read([7]) == [records[7]]
     assert open_now(directory) == SHARDS + 1
-    pid = os.fork()
-    if not pid:  # a child has neither the files nor a lock that another thread held
-        ended = 1
-        try:
-            before = open_now(directory)
-            same = source.read(range(10)) == records[:10]
-            ended = 0 if (before, same, open_now(directory)) == (0, True, 10) else 2
-        finally:
-            os._exit(ended)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    assert source.read(range(SHARDS)) == records
+
+
+FORK = """
+import os, sys
+from data.sources import test_open_files as tests
+
+directory = tests.Path(sys.argv[1])
+source = tests.make_source(directory)
+records = source.read(range(tests.SHARDS))
+held, done = tests.threading.Event(), tests.threading.Event()
+
+def hold():
+    with source._files._changed:
+        held.set()
+        done.wait()
+
+thread = tests.threading.Thread(target=hold)
+thread.start()
+held.wait()
+pid = os.fork()
+if not pid:  # the thread is not here, its lock would be
+    print(tests.open_now(directory), source.read(range(10)) == records[:10], flush=True)
+    print(tests.open_now(directory), flush=True)
+    os._exit(0)
+done.set()
+thread.join()
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+print(source.read(range(tests.SHARDS)) == records, tests.open_now(directory))
+"""
+
+
+def test_a_child_has_neither_the_files_nor_their_lock(directory):
+    assert run(FORK, directory).split() == ["0", "True", "10", "True", str(SHARDS)]
 
 
 def test_a_damaged_file_is_bad_records(directory, tmp_path):
@@ -181,17 +218,7 @@ def test_where_the_system_allows_few(directory, tmp_path):
     """A process that may open fewer files than there are shards; then none at all."""
     (tmp_path / "train" / "a").mkdir(parents=True)
     (tmp_path / "train" / "a" / "1.png").write_bytes(png(index_image(1)))
-    paths = (str(Path(__file__).parents[2]), str(Path(wae_jax.data.__file__).parents[2]))
-    done = subprocess.run(
-        [sys.executable, "-c", LOW_LIMIT, str(directory), str(tmp_path)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
-    )
-    assert done.returncode == 0, done.stderr
-    first, *errors = done.stdout.splitlines()
+    first, *errors = run(LOW_LIMIT, directory, tmp_path).splitlines()
     assert first.startswith("read all, ") and 1 <= int(first.split()[2]) <= 24
     assert errors == [
         f"cannot open {directory}/0: Too many open files",
