@@ -42,12 +42,18 @@ tqdm.tqdm.monitor_interval = 0
 
 
 def progress_bar(
-    what: str, total: float, *, unit: str = "it", scaled: bool = False, done: float = 0
+    what: str,
+    total: float,
+    *,
+    unit: str = "it",
+    scaled: bool = False,
+    done: float = 0,
+    lines: bool = True,
 ) -> tqdm.tqdm:
     """A bar on stderr with rate and time left; use it in a ``with`` block and ``update(n)`` it.
 
     On a terminal it is redrawn in place and gone at the end; elsewhere it is a line every ten
-    seconds.
+    seconds, or nothing.
 
     Args:
         what: stands before the bar.
@@ -55,6 +61,7 @@ def progress_bar(
         unit: of what is counted.
         scaled: show thousands as k, M, G.
         done: how much was done before, by an earlier run.
+        lines: without a terminal, lines; else the bar is disabled (``bar.disable``).
     """
     terminal = sys.stderr.isatty()
     kind = tqdm.tqdm if terminal else _Lines
@@ -65,6 +72,7 @@ def progress_bar(
         unit_scale=scaled,
         initial=done,
         file=sys.stderr,
+        disable=not (terminal or lines),
         leave=False,
         dynamic_ncols=terminal,
         mininterval=0.2 if terminal else _SECONDS_BETWEEN_LINES,

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import tqdm
 
 from wae_jax import data
 from wae_jax.checkpoints import store
@@ -13,9 +14,9 @@ from wae_jax.checkpoints.state import TrainState
 from wae_jax.config import as_dict
 from wae_jax.errors import UserError
 from wae_jax.evaluation.metrics import METRIC_NAMES
-from wae_jax.runtime.console import duration, say
+from wae_jax.runtime.console import duration, progress_bar, say
 from wae_jax.training.optim import make_optimizer, make_schedule
-from wae_jax.training.progress import Meter
+from wae_jax.training.progress import Meter, Totals
 from wae_jax.training.run import Run, open_run
 from wae_jax.training.stages import Stage, trainable_labels
 from wae_jax.training.steps import make_train_step
@@ -41,7 +42,10 @@ def train(config: Mapping[str, Any], workdir: str) -> dict[str, Any]:
         for stage in run.plan:
             if int(state.step) < stage.last_step:
                 state = _train_stage(run, state, stage)
-                figures = _evaluate(run, state, stage)
+            elif int(state.step) > stage.last_step or int(state.step) in run.metrics_log.evaluated:
+                continue
+            # Also where a run was stopped between its last step and this.
+            figures = _evaluate(run, state, stage)
         if figures is None:
             say(f"{workdir} is complete; evaluating it")
             figures = _evaluate(run, state, run.plan[-1])
@@ -65,35 +69,65 @@ def _train_stage(run: Run, state: TrainState, stage: Stage) -> TrainState:
     step_fn, state = _compile_step(run, state, stage, seed)
     loader = _open_loader(run, stage, first, seed)
     say(f"[{stage.name}] {stage.steps} steps of {stage.settings.batch_size} images; compiling")
-    eval_every = round(settings.eval_every_epochs * stage.steps_per_epoch)
-    meter, pending = Meter(stage), None
+    evaluates = _evaluation_steps(run, stage)
+    if first in evaluates and first not in run.metrics_log.evaluated:
+        _evaluate(run, state, stage)  # the run was stopped before it
+    meter, totals = Meter(stage), Totals()
     run_state = run.parallel.put_state(state)
     batches, began = iter(loader), time.perf_counter()
+    bar = progress_bar(
+        stage.name, stage.steps, unit="step", done=first - stage.first_step, lines=False
+    )
     try:
         for step in range(first + 1, stage.last_step + 1):
             waiting = time.perf_counter()
             batch = next(batches)
             meter.waited += time.perf_counter() - waiting
             run_state, metrics = step_fn(run_state, run.parallel.put_train_batch(batch))
-            # Metrics are read one step late, so that the device never waits for this program.
-            _read(run, meter, pending, step - 1)
-            pending = metrics
+            totals.add(step, metrics)
+            bar.update()
             last = step == stage.last_step
-            if step % settings.log_every == 0 or last:
-                _read(run, meter, pending, step)
-                pending = None
-                rate = float(schedule(step - 1 - stage.first_step))
-                run.metrics_log.write(meter.report(step, rate))
-            if step % settings.checkpoint_every == 0 or last:
-                state = run.parallel.get_state(run_state)
-                now = time.perf_counter()
-                run.seconds, began = run.seconds + now - began, now
-                _save(run, state, stage, loader.state())
-            if eval_every and step % eval_every == 0 and not last:
-                _evaluate(run, run.parallel.get_state(run_state), stage)
+            saves = last or step % settings.checkpoint_every == 0
+            if saves or step % settings.log_every == 0:
+                _check_finite(run, stage, totals)
+            if last or step % settings.log_every == 0:
+                _log(run, meter, totals, step, float(schedule(step - 1 - stage.first_step)), bar)
+            if saves:
+                jax.block_until_ready(run_state)
+                with meter.paused():
+                    state = run.parallel.get_state(run_state)
+                    now = time.perf_counter()
+                    run.seconds, began = run.seconds + now - began, now
+                    _save(run, state, stage, loader.state())
+            if step in evaluates:
+                jax.block_until_ready(run_state)
+                with meter.paused():
+                    _evaluate(run, run.parallel.get_state(run_state), stage)
     finally:
+        bar.close()
         loader.close()
     return state
+
+
+def _evaluation_steps(run: Run, stage: Stage) -> range:
+    """Steps within the stage, its end left out, after which the network is evaluated."""
+    epochs = run.settings.eval_every_epochs
+    if not epochs:
+        return range(0)
+    every = max(1, round(epochs * stage.steps_per_epoch))
+    return range(stage.first_step + every, stage.last_step, every)
+
+
+def _log(
+    run: Run, meter: Meter, totals: Totals, step: int, learning_rate: float, bar: tqdm.tqdm
+) -> None:
+    """Writes and shows the means since the last time."""
+    count, means = totals.count, totals.take(run.parallel.local_value)
+    line, text = meter.report(step, count, means, learning_rate)
+    run.metrics_log.write(line)
+    bar.set_postfix_str(text)
+    if bar.disable:
+        say(f"[{meter.stage.name}] step {step}/{meter.stage.last_step} {text}")
 
 
 def _stage_seed(seed: int, stage: Stage) -> int:
@@ -145,20 +179,15 @@ def _open_loader(run: Run, stage: Stage, first: int, seed: int) -> data.TrainLoa
     return loader
 
 
-def _read(run: Run, meter: Meter, metrics, step: int) -> None:
-    """Adds a step's metrics to the meter; stops a run whose loss is no number any more."""
-    if metrics is None:
-        return
-    values = {
-        name: float(np.mean(run.parallel.local_value(value))) for name, value in metrics.items()
-    }
-    if not np.isfinite(values["loss"]):
+def _check_finite(run: Run, stage: Stage, totals: Totals) -> None:
+    """Stops a run whose loss is no number any more, before that is saved."""
+    step = totals.first_bad_step(run.parallel.local_value)
+    if step is not None:
         raise UserError(
-            f"the loss is {values['loss']} at step {step} of stage {meter.stage.name}; "
+            f"the loss is no finite number at step {step} of stage {stage.name}; "
             "lower its learning rate, or clip gradients with "
-            f"--config.stages.{meter.stage.name}.clip_norm=1"
+            f"--config.stages.{stage.name}.clip_norm=1"
         )
-    meter.add(values)
 
 
 def _save(run: Run, state: TrainState, stage: Stage, data_state: dict[str, Any]) -> None:

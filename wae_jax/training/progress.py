@@ -1,62 +1,128 @@
 """What a person and other programs see of a running training."""
 
+import contextlib
 import json
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-from wae_jax.runtime.console import duration, say
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from wae_jax.runtime.console import duration
 from wae_jax.runtime.files import write_atomically
 from wae_jax.training.stages import Stage
 
 METRICS_FILE = "metrics.jsonl"
 
 
+class Totals:
+    """Sums of the steps' metrics on the device: the host gets nothing before a log step."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._sums: Any = None
+        self._add = jax.jit(_add)
+
+    def add(self, step: int, metrics: Any) -> None:
+        """Adds the metrics of one global step.
+
+        Args:
+            step: its number, from 1.
+            metrics: what the step returned, "loss" among it; on the device.
+        """
+        before = self._sums
+        if before is None:
+            before = jax.tree.map(jnp.zeros_like, metrics), jnp.zeros_like(metrics["loss"], int)
+        else:
+            # At most two steps are queued, so that memory is bounded and the host not idle.
+            jax.block_until_ready(before)
+        self._sums = self._add(before, metrics, step)
+        self.count += 1
+
+    def first_bad_step(self, value: Callable[[jax.Array], np.ndarray]) -> int | None:
+        """The first step since the last :meth:`take` whose loss was no number; waits for it."""
+        if self._sums is None:
+            return None
+        return int(np.max(value(self._sums[1]))) or None
+
+    def take(self, value: Callable[[jax.Array], np.ndarray]) -> dict[str, float]:
+        """Means of the metrics over the steps since the last time; starts anew.
+
+        Args:
+            value: brings a device value to the host, as :meth:`Parallel.local_value` does.
+        """
+        sums, count = self._sums[0], self.count
+        self._sums, self.count = None, 0
+        return {name: float(np.mean(value(total))) / count for name, total in sums.items()}
+
+
+def _add(totals, metrics, step):
+    sums, bad = totals
+    now = jnp.where(jnp.isfinite(metrics["loss"]), 0, step).astype(bad.dtype)
+    return jax.tree.map(jnp.add, sums, metrics), jnp.where(bad == 0, now, bad)
+
+
 class Meter:
-    """Averages a stage's metrics between log steps and tells rate, waiting and time left."""
+    """Tells a stage's rate, waiting and time left."""
 
     def __init__(self, stage: Stage):
         self.stage = stage
-        self.sums: dict[str, float] = {}
-        self.count = 0
         self.waited = 0.0
         self.since = time.perf_counter()
         # Step and time of the first report: before it, compilation hides the rate.
         self.warm: tuple[int, float] | None = None
 
-    def add(self, metrics: dict[str, float]) -> None:
-        """The metrics of one step."""
-        for name, value in metrics.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
-        self.count += 1
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leaves what is done inside out of all rates: evaluation, and saving."""
+        began = time.perf_counter()
+        yield
+        away = time.perf_counter() - began
+        self.since += away
+        if self.warm is not None:
+            self.warm = self.warm[0], self.warm[1] + away
 
-    def report(self, step: int, learning_rate: float) -> dict:
-        """One line for metrics.jsonl on the steps since the last; starts the next one."""
+    def report(
+        self, step: int, count: int, means: dict[str, float], learning_rate: float
+    ) -> tuple[dict[str, Any], str]:
+        """One line for metrics.jsonl on the steps since the last, and what people see of it.
+
+        Args:
+            step: the last of them. count: how many they are.
+            means: of their metrics.
+            learning_rate: of the last.
+        """
         now = time.perf_counter()
         elapsed = now - self.since
+        rate = count * self.stage.settings.batch_size / elapsed
+        # Share of the time in which the program waited for the input pipeline.
+        waiting = self.waited / elapsed
+        epoch = round((step - self.stage.first_step) / self.stage.steps_per_epoch, 4)
         line = {
             "stage": self.stage.name,
             "step": step,
-            "epoch": round((step - self.stage.first_step) / self.stage.steps_per_epoch, 4),
-            **{name: total / self.count for name, total in self.sums.items()},
+            "epoch": epoch,
+            **means,
             "learning_rate": learning_rate,
-            "images_per_s": self.count * self.stage.settings.batch_size / elapsed,
-            # Share of the time in which the program waited for the input pipeline.
-            "wait_fraction": self.waited / elapsed,
+            "images_per_s": rate,
+            "wait_fraction": waiting,
         }
         if self.warm is None:
             self.warm = (step, now)
-            rate = elapsed / self.count
+            seconds = elapsed / count
         else:
-            rate = (now - self.warm[1]) / (step - self.warm[0])
-        left = duration(rate * (self.stage.last_step - step))
-        shown = " ".join(f"{name} {line[name]:.4g}" for name in ("loss", "top1") if name in line)
-        say(
-            f"[{self.stage.name}] step {step}/{self.stage.last_step} epoch {line['epoch']:.2f} "
-            f"{shown} | {line['images_per_s']:.0f} images/s, waiting for data "
-            f"{100 * line['wait_fraction']:.1f} %, {left} left",
+            seconds = (now - self.warm[1]) / (step - self.warm[0])
+        left = duration(seconds * (self.stage.last_step - step))
+        shown = " ".join(f"{name} {means[name]:.4g}" for name in ("loss", "top1") if name in means)
+        text = (
+            f"epoch {epoch:.2f} {shown} | {rate:.0f} images/s, waiting for data "
+            f"{100 * waiting:.1f} %, {left} left"
         )
-        self.sums, self.count, self.waited, self.since = {}, 0, 0.0, now
-        return line
+        self.waited, self.since = 0.0, now
+        return line, text
 
 
 class MetricsLog:
@@ -65,30 +131,28 @@ class MetricsLog:
     def __init__(self, workdir: Path, *, resume_step: int, write: bool = True):
         """Continues after ``resume_step``: later lines, of a run that was stopped, are dropped."""
         self.file = self.board = None
-        self.evaluated: set[int] = set()
+        path = workdir / METRICS_FILE
+        kept = list(_lines_until(path, resume_step)) if path.exists() else []
+        # All processes need it: they evaluate together, or not at all.
+        self.evaluated = {line["step"] for line in map(json.loads, kept) if "eval_count" in line}
         if not write:
             return
         from tensorboardX import SummaryWriter
 
-        path = workdir / METRICS_FILE
         if path.exists():
-            kept = list(_lines_until(path, resume_step))
-            self.evaluated = {
-                line["step"] for line in map(json.loads, kept) if "eval_count" in line
-            }
             write_atomically(path, "".join(kept))
         self.file = path.open("a", buffering=1)
         self.board = SummaryWriter(str(workdir), purge_step=resume_step + 1, flush_secs=20)
 
     def write(self, line: dict) -> None:
         """Appends one line; numbers go to TensorBoard too. A step's evaluation is kept once."""
-        if self.file is None:
-            return
         kind = "eval" if "eval_count" in line else "train"
         if kind == "eval":
             if line["step"] in self.evaluated:
                 return
             self.evaluated.add(line["step"])
+        if self.file is None:
+            return
         self.file.write(json.dumps(line) + "\n")
         for name, value in line.items():
             if isinstance(value, int | float) and name != "step":
