@@ -230,9 +230,9 @@ def cifar10() -> None:
 
 def paths_of(tree) -> dict[str, np.ndarray]:
     """{'part/module/kernel': array}."""
-    leaves, _ = jax.tree.flatten_with_path(tree)
     return {
-        "/".join(str(getattr(k, "key", k)) for k in path): np.asarray(leaf) for path, leaf in leaves
+        jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
+        for path, leaf in jax.tree.leaves_with_path(tree)
     }
 
 

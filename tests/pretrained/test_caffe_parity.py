@@ -6,6 +6,7 @@ import cv2
 import jax
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 
 from configs import vgg16 as vgg16_config
 from tests.pretrained.caffe_files import CaffeNet, released_wae, resnet50, vgg16, write_caffemodel
@@ -13,7 +14,6 @@ from wae_jax.config import Settings, settings_from_config
 from wae_jax.models.classifier import build_model
 from wae_jax.pretrained import Imported, import_network
 from wae_jax.pretrained.caffe import from_running_sum
-from wae_jax.pretrained.mapping import flatten
 
 TOLERANCE = 1e-4  # of the largest value of a layer
 IMAGES = np.random.default_rng(7).integers(0, 256, (2, 224, 224, 3), np.uint8)
@@ -70,7 +70,7 @@ def compare(net: CaffeNet, model: str, mean: tuple[float, ...], folder, *, old: 
     )(imported.variables)
     flat = {
         name.removesuffix("/__call__"): value[0]
-        for name, value in flatten(state["intermediates"]).items()
+        for name, value in flatten_dict(state["intermediates"], sep="/").items()
     }
     flat |= {field: getattr(outputs, field) for field in ("scores", "low_scores", "fused_scores")}
     if outputs.sub_images.high is not None:

@@ -8,11 +8,9 @@ from wae_jax.errors import UserError
 from wae_jax.pretrained.mapping import (
     Entry,
     apply,
-    flatten,
     kernel_from_flattened,
     kernel_from_oihw,
     mean_less_bias,
-    unflatten,
 )
 
 SHAPES = {
@@ -88,12 +86,6 @@ def test_ignores_only_what_it_was_told_to():
 def test_a_table_that_does_not_fit_the_network_is_our_mistake(entries):
     with pytest.raises(ValueError, match="mapping"):
         apply(arrays(), entries, SHAPES, what="x")
-
-
-def test_unflatten_inverts_flatten():
-    flat = flatten(SHAPES)
-    assert set(flat) == {"params/conv/kernel", "params/fc/bias"}
-    assert unflatten(flat) == SHAPES
 
 
 def test_fc_layer_on_flattened_features_of_two_branches():

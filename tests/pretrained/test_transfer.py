@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import seeded
+from flax.traverse_util import flatten_dict, unflatten_dict
 from test_pytorch import FIXTURE
 
 from configs import resnet50
@@ -16,7 +17,6 @@ from wae_jax.errors import UserError
 from wae_jax.models.backbones import VGG, ResNet
 from wae_jax.models.classifier import build_model, variable_shapes
 from wae_jax.pretrained import Imported, checkpoint
-from wae_jax.pretrained.mapping import flatten, unflatten
 from wae_jax.pretrained.slim import slim
 from wae_jax.pretrained.transfer import adopt, start_from, with_unit_variance
 from wae_jax.training.loop import train
@@ -157,7 +157,7 @@ def test_a_slimmed_trunk_computes_what_its_filters_did(name):
     narrow = wide.clone(width=wide.width / 4)
     images = rng.normal(size=(2, 17, 17, 3)).astype(np.float32)
     small = narrow.init(jax.random.key(0), images, train=False)
-    sizes = {path: x.shape for path, x in flatten(small["params"]).items()}
+    sizes = {path: x.shape for path, x in flatten_dict(small["params"], sep="/").items()}
 
     def cut(path, x):
         path = "/".join(str(key.key) for key in path)
@@ -176,15 +176,20 @@ def test_a_slimmed_trunk_computes_what_its_filters_did(name):
     shapes = jax.eval_shape(lambda: wide.init(jax.random.key(0), images, train=False))
     variables = jax.tree.map_with_path(cut, shapes)
     params, stats = slim(
-        flatten(variables["params"]),
-        flatten(variables.get("batch_stats", {})),
-        flatten(small["params"]),
+        flatten_dict(variables["params"], sep="/"),
+        flatten_dict(variables.get("batch_stats", {}), sep="/"),
+        flatten_dict(small["params"], sep="/"),
     )
     assert {path: x.shape for path, x in params.items()} == sizes
     expected = np.asarray(wide.apply(variables, images, train=False))
     found = np.asarray(
         narrow.apply(
-            {"params": unflatten(params), "batch_stats": unflatten(stats)}, images, train=False
+            {
+                "params": unflatten_dict(params, sep="/"),
+                "batch_stats": unflatten_dict(stats, sep="/"),
+            },
+            images,
+            train=False,
         )
     )
     count = found.shape[-1]

@@ -32,7 +32,7 @@ def newest_good(folder: Path) -> Path | None:
 
 def _search(folder: Path) -> tuple[Path | None, list[str]]:
     """The newest good step, and what is wrong with those that are newer."""
-    problems = []
+    problems: list[str] = []
     for step in steps(folder):
         problem = manifest.problem_with(step)
         if not problem:

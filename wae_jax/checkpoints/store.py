@@ -15,6 +15,7 @@ from typing import Any
 import flax.serialization
 import jax
 import orbax.checkpoint as ocp
+from flax import traverse_util
 
 from wae_jax.checkpoints import folders, formats
 from wae_jax.checkpoints.state import TrainState
@@ -169,8 +170,5 @@ def _check_same(folder: Path, what: str, saved, wanted) -> None:
 
 
 def _shapes(tree) -> dict[str, tuple[int, ...]]:
-    leaves = jax.tree.leaves_with_path(tree)
-    return {
-        "/".join(str(getattr(k, "key", k)) for k in path): tuple(leaf.shape)
-        for path, leaf in leaves
-    }
+    flat = traverse_util.flatten_dict(tree, sep="/")
+    return {name: tuple(leaf.shape) for name, leaf in flat.items() if leaf is not None}

@@ -13,6 +13,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from wae_jax.errors import UserError
 
@@ -38,29 +39,6 @@ class Entry:
     convert: Callable[..., np.ndarray] = _as_is
 
 
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"params": {"conv": {"kernel": x}}} -> {"params/conv/kernel": x}."""
-    flat = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}/")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Inverse of :func:`flatten`."""
-    tree: dict[str, Any] = {}
-    for path, value in flat.items():
-        *parents, name = path.split("/")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[name] = value
-    return tree
-
-
 def apply(
     arrays: Mapping[str, np.ndarray],
     entries: Sequence[Entry],
@@ -79,7 +57,7 @@ def apply(
         UserError: arrays that are missing, left over, of a wrong shape or type, or not finite.
         ValueError: the entries themselves do not cover the network or use an array twice.
     """
-    wanted = flatten(shapes)
+    wanted = flatten_dict(shapes, sep="/")
     _check_entries(entries, wanted)
     problems: dict[str, list[str]] = {}
     used = {name for entry in entries for name in entry.sources}
@@ -117,8 +95,8 @@ def apply(
     words = [f"{kind}: {_listed(names)}" for kind, names in problems.items() if names]
     if words:
         raise UserError(f"{what}: arrays {'; '.join(words)}")
-    return unflatten(
-        {target: np.ascontiguousarray(filled[target], np.float32) for target in wanted}
+    return unflatten_dict(
+        {target: np.ascontiguousarray(filled[target], np.float32) for target in wanted}, sep="/"
     )
 
 

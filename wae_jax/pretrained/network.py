@@ -8,10 +8,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from wae_jax.config import ModelSettings
 from wae_jax.models.classifier import build_model, init_variables, variable_shapes
-from wae_jax.pretrained.mapping import Entry, apply, flatten, unflatten
+from wae_jax.pretrained.mapping import Entry, apply
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,12 +61,12 @@ def assemble(
         UserError: the arrays are not those of this network.
     """
     network = build_model(model, num_classes=num_classes, image_size=image_size)
-    shapes = flatten(variable_shapes(network, image_size))
+    shapes = flatten_dict(variable_shapes(network, image_size), sep="/")
     new = {path for path in shapes if path.startswith(tuple(f"{part}/" for part in fresh))}
     variables = apply(
         arrays,
         entries,
-        unflatten({p: s for p, s in shapes.items() if p not in new}),
+        unflatten_dict({p: s for p, s in shapes.items() if p not in new}, sep="/"),
         what=f"{file} is not a {origin}",
         ignored=ignored,
     )
@@ -74,10 +75,11 @@ def assemble(
 
         @jax.jit  # nothing but the new parts is compiled and computed
         def initial(x):
-            every = flatten(init_variables(network, x, seed=0))
+            every = flatten_dict(init_variables(network, x, seed=0), sep="/")
             return {path: every[path] for path in sorted(new)}
 
-        variables = unflatten(flatten(variables) | jax.device_get(initial(images)))
+        filled = flatten_dict(variables, sep="/") | jax.device_get(initial(images))
+        variables = unflatten_dict(filled, sep="/")
     report = tuple(f"freshly initialised: {part}" for part in fresh)
     return Imported(
         origin=f"{origin} of {file}",

@@ -6,12 +6,12 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from wae_jax.config import ModelSettings
 from wae_jax.errors import UserError
 from wae_jax.models.backbones import VGG, ResNet
 from wae_jax.models.classifier import Classifier
-from wae_jax.pretrained.mapping import flatten, unflatten
 from wae_jax.pretrained.network import Imported
 from wae_jax.pretrained.slim import slim
 from wae_jax.schema.trees import changed, differences
@@ -75,12 +75,12 @@ def with_unit_variance(imported: Imported) -> Imported:
         return imported
     std = PHOTO_STD if inputs.channel_order == "RGB" else PHOTO_STD[::-1]
     scale = np.asarray(std, np.float32) / np.asarray(inputs.std, np.float32)
-    variables = flatten(imported.variables)
+    variables = flatten_dict(imported.variables, sep="/")
     path = f"params/backbone/{first}/kernel"
     variables[path] = np.asarray(variables[path]) * scale[:, None]
     return dataclasses.replace(
         imported,
-        variables={"batch_stats": {}, **unflatten(variables)},
+        variables={"batch_stats": {}, **unflatten_dict(variables, sep="/")},
         model=changed(imported.model, {"input.std": std}),
     )
 
@@ -97,7 +97,7 @@ def start_from(
     Raises:
         UserError: the backbones differ, or the light branch is no narrower copy of the backbone.
     """
-    theirs, ours = flatten(imported.variables), flatten(variables)
+    theirs, ours = (flatten_dict(tree, sep="/") for tree in (imported.variables, variables))
     trunk, wanted = (
         {path: array for path, array in tree.items() if path.split("/")[1] == "backbone"}
         for tree in (theirs, ours)
@@ -129,7 +129,7 @@ def start_from(
     if fresh:
         lines.append("freshly initialised: " + ", ".join(sorted(fresh)))
     ours |= {path: jnp.asarray(array, jnp.float32) for path, array in taken.items()}
-    return {"batch_stats": {}, **unflatten(ours)}, [*imported.report, *lines]
+    return {"batch_stats": {}, **unflatten_dict(ours, sep="/")}, [*imported.report, *lines]
 
 
 def _layer(path: str) -> str:
@@ -142,7 +142,7 @@ def _fitting_layers(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[
     layers = sorted({_layer(path) for path in ours if path.startswith(prefix)})
     if layers != sorted({_layer(path) for path in theirs if path.startswith(prefix)}):
         return {}
-    taken = {}
+    taken: dict[str, Any] = {}
     for layer in layers:
         paths = [f"params/{layer}/{name}" for name in ("kernel", "bias")]
         # Above a fresh layer there is nothing that an old one could read.
@@ -162,10 +162,15 @@ def _slim_light(imported: Imported, ours: Mapping[str, Any], model: Classifier) 
             "config.init.light=slim needs a light branch that is the backbone made "
             "narrower (config.model.light.name empty), and a VGG or ResNet"
         )
-    wide = {kind: flatten(tree.get("backbone", {})) for kind, tree in imported.variables.items()}
+    wide = {
+        kind: flatten_dict(tree.get("backbone", {}), sep="/")
+        for kind, tree in imported.variables.items()
+    }
     prefix = "params/light/"
     fresh = {
         path.removeprefix(prefix): array for path, array in ours.items() if path.startswith(prefix)
     }
     params, stats = slim(wide["params"], wide["batch_stats"], fresh)
-    return flatten(params, prefix) | flatten(stats, "batch_stats/light/")
+    return {f"{prefix}{path}": array for path, array in params.items()} | {
+        f"batch_stats/light/{path}": array for path, array in stats.items()
+    }

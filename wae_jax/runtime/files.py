@@ -1,8 +1,11 @@
-"""Files that are whole or absent, hashes of files, and JSON that may be damaged."""
+"""Files that are whole or absent, their hashes and locks, and JSON that may be damaged."""
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ from typing import Any
 PARTIAL = ".partial-"
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
+def write_atomically(path: Path, content: str | bytes | memoryview) -> None:
     """Writes a file so that a reader sees the old content or the new, never a part.
 
     Args:
@@ -43,6 +46,14 @@ def sha256_of(path: Path) -> str:
     """The hexadecimal sha256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Holds the lock file `PATH.lock` while others wait; a killed process frees it."""
+    with open(f"{path}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def read_json(path: Path) -> Any:

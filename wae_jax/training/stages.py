@@ -5,7 +5,7 @@ import math
 import re
 from collections.abc import Sequence
 
-import jax
+from flax import traverse_util
 
 from wae_jax.config import StageSettings
 from wae_jax.errors import UserError
@@ -60,12 +60,6 @@ def plan_stages(
     return tuple(plan)
 
 
-def parameter_paths(params) -> list[str]:
-    """'part/module/.../kernel' of every parameter, in tree order."""
-    paths, _ = jax.tree.flatten_with_path(params)
-    return ["/".join(key.key for key in path) for path, _ in paths]
-
-
 def trainable_labels(params, pattern: str):
     """A tree like ``params`` of "train" and "freeze".
 
@@ -80,11 +74,14 @@ def trainable_labels(params, pattern: str):
         raise UserError(
             f"a stage's 'trains' is not a regular expression: {pattern!r}: {error}"
         ) from error
-    labels = ["train" if matcher.match(path) else "freeze" for path in parameter_paths(params)]
-    if "train" not in labels:
-        parts = ", ".join(sorted({path.split("/")[0] for path in parameter_paths(params)}))
+    labels = {
+        path: "train" if matcher.match("/".join(path)) else "freeze"
+        for path in traverse_util.flatten_dict(params)
+    }
+    if "train" not in labels.values():
+        parts = ", ".join(sorted({path[0] for path in labels}))
         raise UserError(
             f"a stage's 'trains' pattern {pattern!r} matches no parameter; the "
             f"network's parts are: {parts}"
         )
-    return jax.tree.unflatten(jax.tree.structure(params), labels)
+    return traverse_util.unflatten_dict(labels)

@@ -9,6 +9,7 @@ from tensorflow_datasets.core.utils import shard_utils
 
 from wae_jax.data.prepare import prepare_imagenet2012, workspace
 from wae_jax.errors import UserError
+from wae_jax.runtime import files
 
 from .conftest import contents
 
@@ -70,19 +71,19 @@ def test_killed_at_random_times(killed_runs, imagenet_tars, prepared_imagenet, t
 @pytest.fixture
 def fail_in_shard(monkeypatch):
     """Function: from the n-th shard to be written on, the disk is full. Returns their names."""
-    real = workspace.sync
+    real = files.sync
 
     def fail(n):
         names = []
 
         def sync(path):
-            if path.name.startswith(workspace.PARTIAL + "imagenet"):
+            if path.name.startswith(files.PARTIAL + "imagenet"):
                 names.append(path.name)
                 if len(names) >= n:
                     raise OSError(28, "No space left on device", str(path))
             real(path)
 
-        monkeypatch.setattr(workspace, "sync", sync)
+        monkeypatch.setattr(files, "sync", sync)
         return names
 
     return fail
@@ -97,7 +98,7 @@ def test_finished_shards_are_not_written_again(
         prepare_imagenet2012(*both, data_dir=tmp_path, workers=1)
     kept = contents(tmp_path)
     assert sum(".array_record-" in name for name in kept) == 40
-    assert not any(workspace.PARTIAL in name for name in kept)
+    assert not any(files.PARTIAL in name for name in kept)
     assert not (tmp_path / "imagenet2012" / "5.1.0").exists()
     written = fail_in_shard(1000)
     assert contents(prepare_imagenet2012(*both, data_dir=tmp_path)) == contents(prepared_imagenet)

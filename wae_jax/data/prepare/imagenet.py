@@ -21,6 +21,7 @@ from wae_jax.data.prepare import examples, shards, tars, tfds_fixes, workspace
 from wae_jax.data.sources import lookup
 from wae_jax.errors import UserError
 from wae_jax.runtime.console import say
+from wae_jax.runtime.files import write_atomically
 
 NAME = "imagenet2012"
 # Photos in ILSVRC2012.
@@ -104,7 +105,7 @@ def _list_photos(split: str, path: Path, label: tfds.features.ClassLabel, root: 
             )
         buffer = io.BytesIO()
         np.save(buffer, photos)
-        workspace.write_atomically(kept, buffer.getbuffer())
+        write_atomically(kept, buffer.getbuffer())
     return np.load(kept)
 
 

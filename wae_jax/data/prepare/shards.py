@@ -10,8 +10,8 @@ from pathlib import Path
 
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
-from wae_jax.data.prepare import workspace
 from wae_jax.errors import UserError
+from wae_jax.runtime import files
 from wae_jax.runtime.console import progress_bar, say
 
 # TFDS's own choice: each record can be read alone.
@@ -77,7 +77,7 @@ def write_shards(shards: Sequence[Shard], folder: Path, workers: int = 0) -> Non
 
 def _write(shard: Shard, folder: Path, stop: threading.Event, add: Callable[[int], None]) -> None:
     final = folder / shard.file_name
-    partial = folder / f"{workspace.PARTIAL}{shard.file_name}"
+    partial = folder / f"{files.PARTIAL}{shard.file_name}"
     written = 0
     try:
         writer = ArrayRecordWriter(str(partial), _WRITER_OPTIONS)
@@ -97,9 +97,9 @@ def _write(shard: Shard, folder: Path, stop: threading.Event, add: Callable[[int
                 f"{final.name} has {found} records on disk, {written} were written and "
                 f"{shard.num_records} expected; try again"
             )
-        workspace.sync(partial)
+        files.sync(partial)
         os.rename(partial, final)
-        workspace.sync(folder)
+        files.sync(folder)
     finally:
         partial.unlink(missing_ok=True)
 

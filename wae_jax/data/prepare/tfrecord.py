@@ -16,6 +16,7 @@ import tensorflow_datasets as tfds
 
 from wae_jax.data.prepare import examples, shards, workspace
 from wae_jax.errors import UserError
+from wae_jax.runtime import files
 
 _HEADER = struct.Struct("<QI")
 _FOOTER = struct.Struct("<I")
@@ -147,4 +148,4 @@ def _copy_metadata(source: Path, target: Path) -> None:
             shutil.copyfile(path, target / path.name)
     content = json.loads((source / _INFO_FILE).read_text())
     content["fileFormat"] = examples.FILE_FORMAT
-    workspace.write_atomically(target / _INFO_FILE, json.dumps(content, indent=2).encode())
+    files.write_atomically(target / _INFO_FILE, json.dumps(content, indent=2))

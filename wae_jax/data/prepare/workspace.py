@@ -9,10 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from wae_jax.errors import UserError
+from wae_jax.runtime import files
 from wae_jax.runtime.console import say
-
-# Files with this prefix are being written; without it, a file in the result is complete.
-PARTIAL = ".partial-"
 
 _INPUTS = "inputs.json"
 _LOCK = "lock"
@@ -47,18 +45,18 @@ class Workspace:
             for path in self.root.iterdir():
                 if path.name != _LOCK:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
-            write_atomically(note, text.encode())
+            files.write_atomically(note, text)
         self.result.mkdir(exist_ok=True)
-        for leftover in self.result.glob(f"{PARTIAL}*"):
+        for leftover in self.result.glob(f"{files.PARTIAL}*"):
             leftover.unlink()
 
     def finish(self) -> None:
         """Makes the result the data set: from one moment to the next, it is there and whole."""
         for path in self.result.iterdir():
-            sync(path)
-        sync(self.result)
+            files.sync(path)
+        files.sync(self.result)
         os.rename(self.result, self.final)
-        sync(self.final.parent)
+        files.sync(self.final.parent)
         shutil.rmtree(self.root, ignore_errors=True)
 
 
@@ -107,26 +105,9 @@ def open_workspace(final: Path) -> Iterator[Workspace | None]:
         raise UserError(f"{where}{error.strerror or error}") from error
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file that is either absent or whole, whatever happens."""
-    partial = path.with_name(f"{PARTIAL}{path.name}")
-    partial.write_bytes(content)
-    sync(partial)
-    os.replace(partial, path)
-
-
-def sync(path: Path) -> None:
-    """Has a file or folder written to the disk before anything that comes after."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _remove_if_empty(work: Workspace) -> None:
     """Removes a workspace without a finished shard, and the folders made for it."""
-    if any(not path.name.startswith(PARTIAL) for path in work.result.glob("*")):
+    if any(not path.name.startswith(files.PARTIAL) for path in work.result.glob("*")):
         return
     shutil.rmtree(work.root, ignore_errors=True)
     with contextlib.suppress(OSError):

@@ -6,8 +6,6 @@ that folder has had its hash checked: downloads go to a temporary name first and
 """
 
 import contextlib
-import fcntl
-import hashlib
 import http.client
 import os
 import shutil
@@ -15,29 +13,16 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from wae_jax.errors import UserError
 from wae_jax.runtime.cache import cache_root
 from wae_jax.runtime.console import progress_bar
+from wae_jax.runtime.files import PARTIAL, exclusive, sha256_of
 
 _CHUNK_BYTES = 1 << 20
 _PACKAGE_TIMEOUT_S = 600
-
-
-@contextlib.contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Holds the lock file `PATH.lock` while others wait; a killed process frees it."""
-    with open(f"{path}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def sha256_of(path: Path) -> str:
-    """Returns the hexadecimal sha256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fetch_url(url: str, sha256: str, dest: Path, timeout: float = 10.0) -> Path:
@@ -165,7 +150,7 @@ def _fetch(what: str, sha256: str, dest: Path, download: Callable[[Path], Path])
                 if sha256_of(dest) == sha256:
                     return dest
                 dest.unlink()
-            with tempfile.TemporaryDirectory(dir=dest.parent, prefix=".partial-") as folder:
+            with tempfile.TemporaryDirectory(dir=dest.parent, prefix=PARTIAL) as folder:
                 try:
                     file = download(Path(folder))
                 except UserError as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 
 from wae_jax.data.sources import fetch
+from wae_jax.runtime import files
 
 # Written last into a prepared folder: {file name: size in bytes} of everything else in it.
 _MANIFEST = "prepared.json"
@@ -45,7 +46,7 @@ def prepare(
     if is_complete(final):
         return final
     final.parent.mkdir(parents=True, exist_ok=True)
-    with fetch.exclusive(root / name):
+    with files.exclusive(root / name):
         if is_complete(final):  # another process was first
             return final
         scratch = root / f".preparing-{name}"
@@ -67,7 +68,7 @@ def prepare(
 def is_complete(folder: Path) -> bool:
     """Says whether `folder` has every file of a finished preparation, at its full size."""
     try:
-        sizes = json.loads((folder / _MANIFEST).read_text())
+        sizes = files.read_json(folder / _MANIFEST)
         return bool(sizes) and all(
             (folder / name).stat().st_size == size for name, size in sizes.items()
         )
