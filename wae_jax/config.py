@@ -228,7 +228,8 @@ class Settings:
     # Which stages run, in order: the paper's three, or "end_to_end" alone (see methods.py).
     run_stages: tuple[str, ...] = ("autoencoder", "classifier", "joint")
     stages: Mapping[str, StageSettings] = dataclasses.field(default_factory=_default_stages)
-    ema_decay: Annotated[float, Range(0, 0.999999)] = 0.0  # evaluate an average of the weights
+    # Evaluate a running average of the weights and batch statistics, begun anew in each stage.
+    ema_decay: Annotated[float, Range(0, 0.999999)] = 0.0
     data: DataSettings = DataSettings()
     parallel: ParallelSettings = ParallelSettings()
     log_every: Count = 50  # steps between lines in metrics.jsonl

@@ -307,7 +307,7 @@ def test_loading_gives_the_averaged_parameters(loaded, runs, flat):
     found = flat(loaded[1]["params"])
     raw = {name: kept[f"variables/params/{name}"] for name in found}
     for name, value in found.items():
-        np.testing.assert_array_equal(value, kept[f"training/ema_params/{name}"])
+        np.testing.assert_array_equal(value, kept[f"training/ema/params/{name}"])
     assert any((raw[name] != found[name]).any() for name in found)
 
 

@@ -326,20 +326,6 @@ def test_patterns_that_train_nothing_are_refused(pattern, message, trainers):
         trainable_labels(trainers["joint"].variables["params"], pattern)
 
 
-def test_averaged_parameters_by_hand(trainers, flat):
-    trainer = trainers["joint"]
-    state, averages = trainer.new_state(), [flat(trainer.variables["params"])]
-    for step in range(3):
-        state, _ = trainer.jit_step(state, trainer.batch(step))
-        now = flat(state.params)
-        averages.append({name: 0.75 * averages[-1][name] + 0.25 * now[name] for name in now})
-    found, evaluated = flat(state.ema_params), flat(state.eval_variables["params"])
-    for name, expected in averages[-1].items():
-        np.testing.assert_allclose(found[name], expected, rtol=1e-5, atol=1e-6)
-        np.testing.assert_array_equal(evaluated[name], found[name])
-    assert moved(found, now) == found.keys()
-
-
 @pytest.fixture(scope="module")
 def outputs(trainers):
     """What the network makes of the first batch, fresh from its initial weights."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
+from wae_jax.checkpoints.state import ema_of_format_0
 from wae_jax.config import Settings, as_dict, fill, settings_from_config
 from wae_jax.errors import UserError
 
@@ -23,7 +24,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "stage": str,
     "data": (dict, NoneType),  # position and identity of the training data
     "train_seconds": (int, float),
-    "ema": bool,  # there is an average of the parameters
+    "ema": bool,  # there is an average of parameters and batch statistics
     "teacher": (dict, NoneType),  # identity of the network that taught this one
     "origin": (str, NoneType),  # of imported weights, in words
     "num_classes": int,
@@ -107,13 +108,16 @@ def _settings(config: dict[str, Any], where: Path) -> Settings:
         raise UserError(f"the config in {where} cannot be used: {error}") from error
 
 
-def upgrade_training(training: Mapping[str, Any], number: int) -> dict[str, Any]:
+def upgrade_training(training: Mapping[str, Any], batch_stats, number: int) -> dict[str, Any]:
     """The arrays of the item ``training``, saved in format ``number``, as the newest has them.
 
     Args:
-        training: ``step``, ``ema_params`` where an average is kept, and ``opt_state``, which is
-            left out where only evaluation is wanted.
+        training: ``step``, the average where one is kept (``ema``; in format 0 ``ema_params``),
+            and ``opt_state``, which is left out where only evaluation is wanted.
+        batch_stats: the batch statistics of the same step.
         number: the format that they were saved in.
     """
-    del number  # ``training`` has not changed since format 0
-    return dict(training)
+    training = dict(training)
+    if number == 0 and "ema_params" in training:
+        training["ema"] = ema_of_format_0(training.pop("ema_params"), batch_stats)
+    return training

@@ -6,20 +6,29 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+# So many steps in an average that nothing of its start is left, whatever the decay.
+COMPLETE = 2**30
+
 
 @flax.struct.dataclass
 class TrainState:
-    """step: global step, int32 scalar, counted over all stages.
+    """The state between two steps.
 
-    opt_state belongs to the current stage and is made anew at each stage's start.
-    ema_params: running average of the parameters, or None.
+    Attributes:
+        step: global step, int32 scalar, counted over all stages.
+        params: the network's parameters.
+        batch_stats: the statistics of its batch norms.
+        opt_state: belongs to the current stage and is made anew at each stage's start.
+        ema: running averages of ``params`` and ``batch_stats`` under these names, and ``count``,
+            the steps of the current stage that are in them (int32 scalar); or None. See
+            :mod:`wae_jax.training.average`.
     """
 
     step: jax.Array
     params: Any
     batch_stats: Any
     opt_state: Any
-    ema_params: Any = None
+    ema: dict[str, Any] | None = None
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -28,19 +37,38 @@ class TrainState:
 
     @property
     def eval_variables(self) -> dict[str, Any]:
-        """As evaluation takes them: averaged parameters where there are any."""
-        params = self.params if self.ema_params is None else self.ema_params
-        return {"params": params, "batch_stats": self.batch_stats}
+        """As evaluation takes them: averages where there are any."""
+        return self.variables if self.ema is None else averaged(self.ema)
 
 
 def new_state(variables, *, ema: bool) -> TrainState:
     """A state at step 0, without an optimiser state yet."""
+    step = jnp.zeros((), jnp.int32)
     # A copy: the step donates its state, and a buffer cannot be donated twice.
-    ema_params = jax.tree.map(jnp.copy, variables["params"]) if ema else None
+    average = {**jax.tree.map(jnp.copy, variables), "count": jnp.zeros_like(step)} if ema else None
     return TrainState(
-        step=jnp.zeros((), jnp.int32),
+        step=step,
         params=variables["params"],
         batch_stats=variables["batch_stats"],
         opt_state=None,
-        ema_params=ema_params,
+        ema=average,
     )
+
+
+def averaged(ema: dict[str, Any]) -> dict[str, Any]:
+    """The variables in a state's ``ema``."""
+    return {"params": ema["params"], "batch_stats": ema["batch_stats"]}
+
+
+def ema_of_format_0(ema_params, batch_stats) -> dict[str, Any]:
+    """``ema`` of a checkpoint that kept an average of the parameters alone.
+
+    That average is complete: it was not debiased, so it goes on with the plain decay. It was
+    evaluated with the statistics of the last step.
+    """
+    count = jnp.asarray(COMPLETE, jnp.int32)
+    return {
+        "params": ema_params,
+        "batch_stats": jax.tree.map(jnp.copy, batch_stats),
+        "count": count,
+    }

@@ -1,7 +1,7 @@
 """Checkpoints: Orbax for the arrays, plus a manifest of hashes that is verified before use.
 
 Layout: ``WORKDIR/checkpoints/STEP/`` holds the Orbax items ``variables`` (params, batch_stats),
-``training`` (step, optimiser, parameter averages) and ``meta`` (config, stage, data position), and
+``training`` (step, optimiser, averages) and ``meta`` (config, stage, data position), and
 ``manifest.json``, written last. A step without a right manifest is never used.
 
 Arrays are read onto this process's first device. Orbax by itself would put them on devices like
@@ -18,7 +18,7 @@ import orbax.checkpoint as ocp
 from flax import traverse_util
 
 from wae_jax.checkpoints import folders, formats
-from wae_jax.checkpoints.state import TrainState
+from wae_jax.checkpoints.state import TrainState, averaged
 from wae_jax.errors import UserError
 
 
@@ -75,14 +75,14 @@ def restore_state(folder: Path, like: TrainState) -> TrainState:
         UserError: the checkpoint is of another network or another optimiser.
     """
     variables = restore_variables(folder, like.variables)
-    training = _read_training(folder)
+    training = _read_training(folder, variables["batch_stats"])
     _check_same(folder, "optimiser", training, _training_part(like))
     return TrainState(
         step=training["step"],
         params=variables["params"],
         batch_stats=variables["batch_stats"],
         opt_state=flax.serialization.from_state_dict(like.opt_state, training["opt_state"]),
-        ema_params=training.get("ema_params"),
+        ema=training.get("ema"),
     )
 
 
@@ -102,17 +102,18 @@ def restore_variables(folder: Path, like) -> Any:
 
 
 def restore_evaluated(folder: Path, like) -> Any:
-    """As :func:`restore_variables`, with the averaged parameters where the run kept an average."""
+    """As :func:`restore_variables`, but the averages where the run kept them."""
     variables = restore_variables(folder, like)
     if read_meta(folder)["ema"]:
-        variables = {**variables, "params": _read_training(folder, "opt_state")["ema_params"]}
+        training = _read_training(folder, variables["batch_stats"], without=("opt_state",))
+        variables = averaged(training["ema"])
     return variables
 
 
 def _training_part(state: TrainState) -> dict[str, Any]:
     part = {"step": state.step, "opt_state": flax.serialization.to_state_dict(state.opt_state)}
-    if state.ema_params is not None:
-        part["ema_params"] = state.ema_params
+    if state.ema is not None:
+        part["ema"] = state.ema
     return part
 
 
@@ -126,10 +127,14 @@ def _saved_meta(folder: Path) -> Any:
         handler.close()
 
 
-def _read_training(folder: Path, *without: str) -> dict[str, Any]:
-    """The item ``training`` in the newest format; parts that are not needed can be left out."""
+def _read_training(folder: Path, batch_stats, *, without: Collection[str] = ()) -> dict[str, Any]:
+    """The item ``training`` in the newest format; parts that are not needed can be left out.
+
+    batch_stats: of the same step; format 0 evaluated its average with them.
+    """
     number = formats.number_of(_saved_meta(folder), folder)
-    return formats.upgrade_training(_read(folder, "training", without=without), number)
+    saved = _read(folder, "training", without=without)
+    return formats.upgrade_training(saved, batch_stats, number)
 
 
 def _read(

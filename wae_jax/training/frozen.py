@@ -57,6 +57,11 @@ def as_in_evaluation(labels: Mapping[str, Any]) -> AbstractContextManager:
     return nn.intercept_methods(intercept)
 
 
+def keep_parameters(labels: Mapping[str, Any], old, new):
+    """``new`` parameters, but the ``old`` of frozen ones."""
+    return jax.tree.map(lambda label, o, n: o if label == "freeze" else n, labels, old, new)
+
+
 def keep_statistics(labels: Mapping[str, Any], old, new):
     """``new`` batch statistics, but the ``old`` of frozen modules, whatever norm wrote them."""
 

@@ -15,6 +15,7 @@ from wae_jax.config import as_dict
 from wae_jax.errors import UserError
 from wae_jax.evaluation.metrics import METRIC_NAMES
 from wae_jax.runtime.console import duration, progress_bar, say
+from wae_jax.training import average
 from wae_jax.training.optim import make_optimizer, make_schedule
 from wae_jax.training.progress import Meter, Totals
 from wae_jax.training.run import Run, open_run
@@ -137,11 +138,13 @@ def _stage_seed(seed: int, stage: Stage) -> int:
 def _compile_step(
     run: Run, state: TrainState, stage: Stage, seed: int
 ) -> tuple[Callable, TrainState]:
-    """The stage's step, and the state with an optimiser state where the stage begins."""
+    """The stage's step, and the state with a new optimiser and average where the stage begins."""
     labels = trainable_labels(state.params, stage.settings.trains)
     optimizer = make_optimizer(stage, labels)
     if int(state.step) == stage.first_step:
-        state = state.replace(opt_state=optimizer.init(state.params))
+        state = state.replace(
+            opt_state=optimizer.init(state.params), ema=average.restart(state.ema)
+        )
     teacher = run.teacher if stage.settings.classification else None
     step = make_train_step(
         run.model,
@@ -200,7 +203,7 @@ def _save(run: Run, state: TrainState, stage: Stage, data_state: dict[str, Any])
             "stage": stage.name,
             "data": data_state,
             "train_seconds": run.seconds,
-            "ema": state.ema_params is not None,
+            "ema": state.ema is not None,
             "teacher": run.teacher and run.teacher.identity,
             "origin": None,
             "num_classes": info.num_classes,

@@ -13,7 +13,7 @@ from wae_jax.config import DistillSettings, LossSettings, StageSettings
 from wae_jax.evaluation import metrics
 from wae_jax.models.classifier import Classifier
 from wae_jax.models.outputs import Outputs
-from wae_jax.training import frozen, losses
+from wae_jax.training import average, frozen, losses
 
 
 def stage_loss(
@@ -122,15 +122,15 @@ def make_train_step(
             grads, parts = jax.lax.pmean((grads, parts), axis_name)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        ema_params = state.ema_params
-        if ema_params is not None:
-            ema_params = optax.incremental_update(params, ema_params, 1.0 - ema_decay)
+        # Adding a zero update would turn -0.0 into 0.0.
+        params = frozen.keep_parameters(labels, state.params, params)
+        batch_stats = frozen.keep_statistics(labels, state.batch_stats, batch_stats)
         return TrainState(
             step=state.step + 1,
             params=params,
-            batch_stats=frozen.keep_statistics(labels, state.batch_stats, batch_stats),
+            batch_stats=batch_stats,
             opt_state=opt_state,
-            ema_params=ema_params,
+            ema=average.advance(state.ema, params, batch_stats, labels, ema_decay),
         ), parts
 
     return train_step
