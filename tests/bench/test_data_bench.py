@@ -6,7 +6,7 @@ import pytest
 
 from wae_jax import data
 from wae_jax.bench import data_bench
-from wae_jax.commands import flags
+from wae_jax.commands import data_bench as command
 
 pytestmark = pytest.mark.filterwarnings(
     r"ignore:the load_module\(\) method is deprecated:DeprecationWarning"
@@ -15,12 +15,12 @@ pytestmark = pytest.mark.filterwarnings(
 
 def run(monkeypatch, root, *arguments):
     monkeypatch.chdir(root)
-    data_bench.FLAGS.unparse_flags()
-    for name in [name for name in data_bench.FLAGS if name.startswith("config.")]:
-        delattr(data_bench.FLAGS, name)
+    command.FLAGS.unparse_flags()
+    for name in [name for name in command.FLAGS if name.startswith("config.")]:
+        delattr(command.FLAGS, name)
     for name in ("config", "peer", "csv", "json", "workers", "seconds"):
-        data_bench.FLAGS[name].unparse()
-    flags.run_with_flags(data_bench.main, ["data-bench", *arguments], data_bench.FLAGS)
+        command.FLAGS[name].unparse()
+    command.main(arguments)
 
 
 def test_it_prints_and_writes_what_it_measured(monkeypatch, root, tmp_path, capsys):

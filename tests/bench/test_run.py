@@ -56,14 +56,14 @@ def results(tiny_config):
     settings = settings_of(
         tiny_config({"stages.joint.batch_size": 4, "stages.end_to_end.batch_size": 4})
     )
-    return run_benchmark(settings, Options(batch_sizes=(1, 3), seconds=0.05, breakdown=True))
+    return run_benchmark(settings, Options(batch_sizes=(1, 3), seconds=0.05, breakdown=True, throughput=True))
 
 
 def test_there_is_a_row_for_everything(results):
     assert [(r.batch_size, r.method) for r in results.rows] == [
         (batch, method) for batch in (1, 3) for method in METHODS
     ]
-    assert set(report.COLUMNS) >= REQUIRED
+    assert {f.name for f in dataclasses.fields(Row)} >= REQUIRED
     for row in results.rows:
         assert (row.scope, row.dtype, row.backend) == ("model", "float32", "cpu")
         assert row.image_size == 16
@@ -77,6 +77,8 @@ def test_figures_of_a_row_fit_together(results):
         base = full[row.batch_size]
         assert row.latency_p10_ms <= row.latency_ms <= row.latency_p90_ms
         assert row.images_per_s == pytest.approx(1e3 * row.batch_size / row.latency_ms)
+        # A queue cannot be much slower than its calls one by one.
+        assert row.throughput_images_per_s > row.images_per_s / 4
         assert row.speedup_low <= row.speedup <= row.speedup_high
         assert row.mac_ratio == base.macs / row.macs
         assert row.rounds >= 15

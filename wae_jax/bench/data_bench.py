@@ -1,16 +1,7 @@
-"""Measures the input pipeline that training with a config would use.
-
-    python -m wae_jax data-bench --config=configs/vgg16.py --config.data.name=photos_500x375
-
-Prints images/s, MB/s of encoded images and the peak memory of the real loader, with threads and
-with worker processes in turn, and the time of each part on one core. --peer=torchvision reads the
-same photos through ImageFolder and DataLoader with Pillow, in the same run.
-"""
+"""Speed of the input pipeline that training with a config would use, and of its parts."""
 
 import contextlib
-import csv
 import dataclasses
-import json
 import statistics
 import tempfile
 import threading
@@ -18,38 +9,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import jax
 import numpy as np
 import psutil
-from absl import flags
-from ml_collections import config_flags
 
 from wae_jax import data
-from wae_jax.bench.environment import environment
 from wae_jax.bench.torchvision_peer import torchvision_batches
-from wae_jax.config import DataSettings, settings_from_config
+from wae_jax.config import DataSettings
 from wae_jax.data import order
-from wae_jax.errors import UserError
-from wae_jax.runtime.files import write_atomically
+from wae_jax.runtime import tables
 from wae_jax.runtime.machine import usable_cores
-
-FLAGS = flags.FlagValues()
-_CONFIG = config_flags.DEFINE_config_file("config", None, "As for train.py.", flag_values=FLAGS)
-_SECONDS = flags.DEFINE_float("seconds", 40.0, "Measuring time, for all rows.", flag_values=FLAGS)
-_WORKERS = flags.DEFINE_list(
-    "workers",
-    [],
-    "Numbers of worker processes to measure, 0: threads. Default: 0 and the number of cores.",
-    flag_values=FLAGS,
-)
-_PEER = flags.DEFINE_enum(
-    "peer", None, ["torchvision"], "Also measure this one.", flag_values=FLAGS
-)
-_JSON = flags.DEFINE_string("json", None, "File for everything measured.", flag_values=FLAGS)
-_CSV = flags.DEFINE_string(
-    "csv", None, "File for the rows; NAME.env.json is written beside it.", flag_values=FLAGS
-)
-flags.mark_flag_as_required("config", flag_values=FLAGS)
 
 _ROUNDS = 2  # each pipeline is measured so often, in turns
 
@@ -238,57 +206,16 @@ def run_data_bench(
 
 def as_text(rows: list[Row], parts: list[Part]) -> str:
     """Two Markdown tables."""
-    lines = ["| pipeline | images/s | MB/s | peak memory, MB |", "|---|---:|---:|---:|"]
-    lines += [
-        f"| {r.pipeline} | {r.images_per_s:.0f} | {r.mb_per_s:.1f} | {r.peak_memory_mb:.0f} |"
+    pipelines = [["pipeline", "images/s", "MB/s", "peak memory, MB"]]
+    pipelines += [
+        [r.pipeline, f"{r.images_per_s:.0f}", f"{r.mb_per_s:.1f}", f"{r.peak_memory_mb:.0f}"]
         for r in rows
     ]
-    lines += ["", "| part, alone on one core | us per image |", "|---|---:|"]
-    lines += [f"| {p.part} | {p.us_per_image:.0f} |" for p in parts]
+    times = [["part, alone on one core", "us per image"]]
+    times += [[p.part, f"{p.us_per_image:.0f}"] for p in parts]
     first = rows[0]
     return (
         f"{first.kb_per_image:.1f} KB a photo, to {first.image_size} pixels, batches of "
-        f"{first.batch_size}, {first.cores} core(s)\n\n" + "\n".join(lines)
+        f"{first.batch_size}, {first.cores} core(s)\n\n"
+        f"{tables.markdown(pipelines)}\n\n{tables.markdown(times)}"
     )
-
-
-def main() -> None:
-    for path in filter(None, (_JSON.value, _CSV.value)):
-        if not Path(path).absolute().parent.is_dir():
-            raise UserError(f"cannot write {path}: no such folder")
-    settings = settings_from_config(_CONFIG.value)
-    try:
-        workers = tuple(int(n) for n in _WORKERS.value) or (0, usable_cores())
-    except ValueError as error:
-        raise UserError(f"--workers takes whole numbers: {error}") from error
-    record = environment(jax.devices("cpu")[0])
-    rows, parts = run_data_bench(
-        settings.data,
-        settings.running_stages[-1][1].batch_size,
-        seconds=_SECONDS.value,
-        workers=workers,
-        peer=_PEER.value,
-    )
-    table = [dataclasses.asdict(row) for row in rows]
-    if _JSON.value:
-        write_atomically(
-            Path(_JSON.value),
-            json.dumps(
-                {
-                    "environment": record,
-                    "rows": table,
-                    "parts": [dataclasses.asdict(part) for part in parts],
-                },
-                indent=1,
-            )
-            + "\n",
-        )
-    if _CSV.value:
-        with open(_CSV.value, "w", newline="") as file:
-            writer = csv.DictWriter(file, table[0])
-            writer.writeheader()
-            writer.writerows(table)
-        write_atomically(
-            Path(_CSV.value).with_suffix(".env.json"), json.dumps(record, indent=1) + "\n"
-        )
-    print(as_text(rows, parts), flush=True)

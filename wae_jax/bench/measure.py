@@ -25,6 +25,7 @@ class Row:
         one host thread) or "train_step" (one optimiser step).
     params: of the inference form, without decoder; of the trained form for "train_step".
     macs: per image, front end included. xla_flops: XLA's own count, per image.
+    throughput_images_per_s: of calls that are queued, not waited for one by one.
     latency_*: milliseconds of one call with the whole batch: median, 10th and 90th percentile.
     peak_temp_bytes: XLA's scratch memory, without weights, input and output.
     speedup: against "full" in the same scope, batch size and dtype, with its 95 % interval.
@@ -48,6 +49,7 @@ class Row:
     latency_p10_ms: float
     latency_p90_ms: float
     images_per_s: float
+    throughput_images_per_s: float | None
     peak_temp_bytes: int | None
     speedup: float | None
     speedup_low: float | None
@@ -169,6 +171,7 @@ def rows_of_cell(jobs: Iterable[Job], timings: Timings, device: jax.Device) -> l
                 latency_p10_ms=float(np.percentile(ms, 10)),
                 latency_p90_ms=float(np.percentile(ms, 90)),
                 images_per_s=1e3 * job.batch_size / middle,
+                throughput_images_per_s=None,
                 peak_temp_bytes=job.program.peak_temp_bytes,
                 speedup=faster[0],
                 speedup_low=faster[1],

@@ -1,6 +1,5 @@
 """Results as Markdown, CSV and JSON."""
 
-import csv
 import dataclasses
 import json
 from collections.abc import Iterable, Sequence
@@ -11,9 +10,8 @@ from wae_jax.bench.breakdown import Part
 from wae_jax.bench.measure import Row
 from wae_jax.bench.run import Results
 from wae_jax.bench.torch_peer import PeerRow
-from wae_jax.runtime.files import write_atomically
+from wae_jax.runtime import tables
 
-COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
 TITLES = {
     "model": "network alone",
     "end_to_end": "end to end, from JPEG bytes",
@@ -50,31 +48,7 @@ def as_json(results: Results) -> str:
 
 def write_csv(results: Results, path: Path) -> None:
     """One line per row, and the environment beside it as ``NAME.env.json``."""
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(record(row) for row in results.rows)
-    write_atomically(
-        path.with_suffix(".env.json"), json.dumps(results.environment, indent=1) + "\n"
-    )
-
-
-def _aligned(lines: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; the first line holds the headings, columns after the first align right."""
-    widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(lines[0]))]
-
-    def show(cells):
-        return (
-            "| "
-            + " | ".join(
-                cell.rjust(width) if i else cell.ljust(width)
-                for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
-            )
-            + " |"
-        )
-
-    rule = ["-" * (width - 1) + ("-" if i == 0 else ":") for i, width in enumerate(widths)]
-    return "\n".join([show(lines[0]), show(rule), *map(show, lines[1:])])
+    tables.write_csv(path, [record(row) for row in results.rows], results.environment)
 
 
 def _number(value: float | None, form: str = ".3g", scale: float = 1.0) -> str:
@@ -86,6 +60,7 @@ def _interval(values: Sequence[float | None]) -> str:
 
 
 def _row_table(rows: Sequence[Row]) -> str:
+    with_throughput = any(row.throughput_images_per_s is not None for row in rows)
     with_accuracy = any(row.top1 is not None for row in rows)
     heads = [
         "method",
@@ -97,7 +72,8 @@ def _row_table(rows: Sequence[Row]) -> str:
         "images/s",
         "temp MB",
         "compile s",
-    ] + ["top-1 %", "top-5 %"] * with_accuracy
+    ]
+    heads += ["images/s, queued"] * with_throughput + ["top-1 %", "top-5 %"] * with_accuracy
     lines = [heads]
     for row in rows:
         accuracy = [_number(value, ".2f", 100.0) for value in (row.top1, row.top5)]
@@ -112,16 +88,17 @@ def _row_table(rows: Sequence[Row]) -> str:
                 f"{row.images_per_s:.4g}",
                 _number(row.peak_temp_bytes, ".1f", 1e-6),
                 f"{row.compile_s:.1f}",
+                *([_number(row.throughput_images_per_s, ".4g")] if with_throughput else []),
                 *(accuracy if with_accuracy else []),
             ]
         )
-    return _aligned(lines)
+    return tables.markdown(lines)
 
 
 def _part_table(parts: Sequence[Part]) -> str:
     lines = [["method", "part", "MMACs / image", "ms"]]
     lines += [[p.method, p.part, f"{p.macs / 1e6:.2f}", f"{p.latency_ms:.4g}"] for p in parts]
-    return _aligned(lines)
+    return tables.markdown(lines)
 
 
 def _peer_table(rows: Sequence[PeerRow]) -> str:
@@ -146,7 +123,7 @@ def _peer_table(rows: Sequence[PeerRow]) -> str:
         ]
         for r in rows
     ]
-    return _aligned(lines)
+    return tables.markdown(lines)
 
 
 def _groups(items: Iterable[Any], *names: str) -> dict[tuple, list[Any]]:

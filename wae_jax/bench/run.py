@@ -11,13 +11,15 @@ from wae_jax.bench.breakdown import Part
 from wae_jax.bench.environment import busy_warning, environment, pick_device
 from wae_jax.bench.measure import BASE, Job, Row, model_job, rows_of_cell
 from wae_jax.bench.networks import Network, build_network
-from wae_jax.bench.timing import time_in_passes
+from wae_jax.bench.timing import Call, time_in_passes
 from wae_jax.bench.torch_peer import PeerRow
 from wae_jax.bench.training import train_job
 from wae_jax.config import Settings
 from wae_jax.errors import UserError
 from wae_jax.runtime.console import say
 from wae_jax.schema.trees import plain
+
+QUEUED = 16  # calls that are waited for together, to measure throughput
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Options:
     seconds: of timing for each batch size and dtype, all methods together.
     device: "cpu", "gpu", "tpu", or empty for jax's choice.
     checkpoints: method -> workdir or step. num_classes: 0 for the data set's own.
-    end_to_end, breakdown, train_step, peer: what else to measure; ``peer`` is "" or "torch".
+    end_to_end, breakdown, train_step, throughput, peer: what else to measure; ``peer`` is "" or "torch".
     """
 
     batch_sizes: tuple[int, ...] = (1, 8)
@@ -39,6 +41,7 @@ class Options:
     end_to_end: bool = False
     breakdown: bool = False
     train_step: bool = False
+    throughput: bool = False
     peer: str = ""
 
 
@@ -68,7 +71,7 @@ def run_benchmark(settings: Mapping[str, Settings], options: Options) -> Results
         record = environment(device)
         jobs = _make_jobs(_make_networks(settings, options, device.platform), options, device)
         pairs = torch_peer.prepare(jobs, device) if options.peer else []
-        rows = _time(jobs, options.seconds, device)
+        rows = _time(jobs, options.seconds, device, options.throughput)
         parts, shortfalls = _explain(jobs, rows, options, device)
         peer = torch_peer.compare(pairs, seconds=options.seconds)
     return Results(
@@ -129,7 +132,9 @@ def _make_jobs(networks: Sequence[Network], options: Options, device: jax.Device
     return jobs
 
 
-def _time(jobs: Iterable[Job], seconds: float, device: jax.Device) -> list[Row]:
+def _time(
+    jobs: Iterable[Job], seconds: float, device: jax.Device, throughput: bool
+) -> list[Row]:
     """Rows of all jobs, those of a cell together."""
     cells: dict[tuple[str, str, int], list[Job]] = {}
     for job in jobs:
@@ -141,11 +146,32 @@ def _time(jobs: Iterable[Job], seconds: float, device: jax.Device) -> list[Row]:
         },
         seconds=seconds,
     )
-    return [
-        row
-        for cell, members in cells.items()
-        for row in rows_of_cell(members, timings[cell], device)
-    ]
+    rows = {cell: rows_of_cell(jobs, timings[cell], device) for cell, jobs in cells.items()}
+    if throughput:
+        _add_throughput(rows, {c: jobs for c, jobs in cells.items() if c[0] == "model"}, seconds)
+    return [row for members in rows.values() for row in members]
+
+
+def _add_throughput(
+    rows: dict[tuple, list[Row]], cells: Mapping[tuple, Sequence[Job]], seconds: float
+) -> None:
+    """Times calls that are queued, and waited for together, as a server's are under load."""
+
+    def queue(call: Call) -> Call:
+        return lambda: [call() for _ in range(QUEUED)]
+
+    timings = time_in_passes(
+        {cell: {job.network.method: queue(job.call) for job in jobs} for cell, jobs in cells.items()},
+        seconds=seconds,
+    )
+    for cell, timing in timings.items():
+        rows[cell] = [
+            dataclasses.replace(
+                row,
+                throughput_images_per_s=1e3 * QUEUED * row.batch_size / timing.median(row.method),
+            )
+            for row in rows[cell]
+        ]
 
 
 def _explain(

@@ -65,6 +65,9 @@ _BREAKDOWN = flags.DEFINE_bool(
 _TRAIN_STEP = flags.DEFINE_bool(
     "train_step", False, "Also time a step of the last stage.", flag_values=FLAGS
 )
+_THROUGHPUT = flags.DEFINE_bool(
+    "throughput", False, "Also time calls that are queued, not waited for.", flag_values=FLAGS
+)
 _PEER = flags.DEFINE_enum(
     "peer", None, ["torch"], "Also time the same networks in PyTorch.", flag_values=FLAGS
 )
@@ -113,6 +116,7 @@ def _options() -> dict:
         "end_to_end": _END_TO_END.value,
         "breakdown": _BREAKDOWN.value,
         "train_step": _TRAIN_STEP.value,
+        "throughput": _THROUGHPUT.value,
         "peer": _PEER.value or "",
     }
 

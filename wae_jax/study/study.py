@@ -1,8 +1,6 @@
 """Trains several variants of one config with the same budget and sets them side by side."""
 
-import csv
 import dataclasses
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +16,7 @@ from wae_jax.checkpoints import folders, store
 from wae_jax.config import Settings, as_dict, settings_from_config
 from wae_jax.errors import UserError
 from wae_jax.models.classifier import build_model
-from wae_jax.runtime import files
+from wae_jax.runtime import tables
 from wae_jax.runtime.console import say
 from wae_jax.schema.trees import changed
 from wae_jax.training.loop import train
@@ -166,19 +164,6 @@ def gap_recovered(rows: Sequence[Row], row: Row) -> float | None:
     return (row.top1 - by_name["lowres"].top1) / gap if gap else None
 
 
-COLUMNS = (
-    "variant",
-    "top1",
-    "top1_per_seed",
-    "gap_recovered",
-    "macs",
-    "mac_ratio",
-    *(f"ms_batch_{b}" for b in BATCH_SIZES),
-    *(f"speedup_batch_{b}" for b in BATCH_SIZES),
-    "train_images_per_s",
-)
-
-
 def _record(rows: Sequence[Row], row: Row) -> dict[str, object]:
     gap = gap_recovered(rows, row)
     return {
@@ -195,14 +180,8 @@ def _record(rows: Sequence[Row], row: Row) -> dict[str, object]:
 
 
 def write_csv(rows: Sequence[Row], environment: Mapping[str, Any], path: Path) -> None:
-    """One line per variant with :data:`COLUMNS`; the environment beside it, ``NAME.env.json``."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, COLUMNS)
-    writer.writeheader()
-    writer.writerows(_record(rows, row) for row in rows)
-    files.write_atomically(path, text.getvalue())
-    record = json.dumps(environment, indent=1) + "\n"
-    files.write_atomically(path.with_suffix(".env.json"), record)
+    """One line per variant; the environment beside it, ``NAME.env.json``."""
+    tables.write_csv(path, [_record(rows, row) for row in rows], environment)
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -215,7 +194,7 @@ def table(rows: Sequence[Row]) -> str:
         *(f"ms / image, batch {b}" for b in BATCH_SIZES),
         "training images/s",
     ]
-    lines = [heads, ["---"] * len(heads)]
+    lines = [heads]
     for row in rows:
         gap = gap_recovered(rows, row)
         baseline = row.variant in ("full", "lowres")
@@ -229,10 +208,4 @@ def table(rows: Sequence[Row]) -> str:
                 f"{row.train_images_per_s:.0f}",
             ]
         )
-    widths = [max(len(line[i]) for line in lines) for i in range(len(heads))]
-    return "\n".join(
-        "| "
-        + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        + " |"
-        for line in lines
-    )
+    return tables.markdown(lines)
