@@ -71,6 +71,7 @@ MISTAKES = {
             CONFIG,
             "--workdir=run",
             "--config.data.image_size=8",
+            "--config.data.augmentation=imagenet",
             "--config.model.backbone.plan=4 M M M",
             "--config.model.backbone.pool_rounding=down",
         ],
