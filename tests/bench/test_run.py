@@ -56,7 +56,9 @@ def results(tiny_config):
     settings = settings_of(
         tiny_config({"stages.joint.batch_size": 4, "stages.end_to_end.batch_size": 4})
     )
-    return run_benchmark(settings, Options(batch_sizes=(1, 3), seconds=0.05, breakdown=True, throughput=True))
+    return run_benchmark(
+        settings, Options(batch_sizes=(1, 3), seconds=0.05, breakdown=True, throughput=True)
+    )
 
 
 def test_there_is_a_row_for_everything(results):

@@ -132,9 +132,7 @@ def _make_jobs(networks: Sequence[Network], options: Options, device: jax.Device
     return jobs
 
 
-def _time(
-    jobs: Iterable[Job], seconds: float, device: jax.Device, throughput: bool
-) -> list[Row]:
+def _time(jobs: Iterable[Job], seconds: float, device: jax.Device, throughput: bool) -> list[Row]:
     """Rows of all jobs, those of a cell together."""
     cells: dict[tuple[str, str, int], list[Job]] = {}
     for job in jobs:
@@ -161,7 +159,10 @@ def _add_throughput(
         return lambda: [call() for _ in range(QUEUED)]
 
     timings = time_in_passes(
-        {cell: {job.network.method: queue(job.call) for job in jobs} for cell, jobs in cells.items()},
+        {
+            cell: {job.network.method: queue(job.call) for job in jobs}
+            for cell, jobs in cells.items()
+        },
         seconds=seconds,
     )
     for cell, timing in timings.items():
