@@ -42,6 +42,14 @@ def has_twin(model: Classifier) -> bool:
     )
 
 
+def torch_layout(x) -> np.ndarray:
+    """A float32 copy: kernels as (out, in, height, width) or (out, in), the rest as it is."""
+    x = np.array(x, np.float32)
+    if x.ndim == 4:
+        x = x.transpose(3, 2, 0, 1)
+    return np.ascontiguousarray(x.T if x.ndim == 2 else x)
+
+
 class TorchTwin:
     """Callable: uint8 RGB tensor (B, S, S, 3) -> scores (B, num_classes), float32.
 
@@ -52,14 +60,15 @@ class TorchTwin:
     def __init__(self, model: Classifier, variables, *, trained: bool = False):
         self.torch = import_torch()
         self.model, self.trained = model, trained
-        self.params = jax.tree.map(self._tensor, self._plain(model, variables["params"]))
-        self.stats = jax.tree.map(self._tensor, variables["batch_stats"])
+        self.params = self._tensors(self._plain(model, variables["params"]))
+        self.stats = self._tensors(variables["batch_stats"])
         if trained:
             for leaf in self.leaves():
                 leaf.requires_grad_()
         scale = 1.0 / np.asarray(model.std, np.float32)
-        self.scale = self._tensor(scale[:, None, None])
-        self.shift = self._tensor((-np.asarray(model.mean, np.float32) * scale)[:, None, None])
+        self.scale, self.shift = self._tensors(
+            [x[:, None, None] for x in (scale, -np.asarray(model.mean, np.float32) * scale)]
+        )
 
     def leaves(self) -> list[Any]:
         """All parameters."""
@@ -78,13 +87,14 @@ class TorchTwin:
         plain = {"kernel": kernel, "bias": conv["bias"][: kernel.shape[-1]]}
         return {**params, "frontend": {"to_both": plain}}
 
-    def _tensor(self, x):
-        """Kernels to (out, in, height, width) or (out, in); the rest as it is."""
-        x = np.array(x, np.float32)
-        if x.ndim == 4:
-            x = self.torch.from_numpy(np.ascontiguousarray(x.transpose(3, 2, 0, 1)))
-            return x.contiguous(memory_format=self.torch.channels_last)
-        return self.torch.from_numpy(np.ascontiguousarray(x.T if x.ndim == 2 else x))
+    def _tensors(self, tree):
+        """Copies of JAX's arrays; kernels are in the memory format of their inputs."""
+
+        def convert(x):
+            x = self.torch.from_numpy(torch_layout(x))
+            return x.contiguous(memory_format=self.torch.channels_last) if x.ndim == 4 else x
+
+        return jax.tree.map(convert, tree)
 
     def __call__(self, images):
         x = images.permute(0, 3, 1, 2)  # NHWC in memory is channels_last
@@ -102,18 +112,22 @@ class TorchTwin:
             x, params["kernel"], params.get("bias"), stride, padding
         )
 
-    def _norm(self, x, params, stats):
+    def _conv_norm(self, module, x, params, stats, name: str, *, stride: int = 1, padding: int = 0):
+        """A conv of ``module`` and, where the parameters have one, the norm that belongs to it."""
+        x = self._conv(x, params[name], stride=stride, padding=padding)
+        norm = name.replace("conv", "norm")
+        if norm not in params:
+            return x
         return self.torch.nn.functional.batch_norm(
-            x, stats["mean"], stats["var"], params["scale"], params["bias"], self.trained, 0.1, 1e-5
+            x,
+            stats[norm]["mean"],
+            stats[norm]["var"],
+            params[norm]["scale"],
+            params[norm]["bias"],
+            training=self.trained,
+            momentum=0.1,
+            eps=module.norm_epsilon,
         )
-
-    def _conv_norm(self, x, params, stats, name: str, *, stride: int = 1, padding: int = 0):
-        """A conv and, where the parameters have one, the norm that belongs to it."""
-        x, norm = (
-            self._conv(x, params[name], stride=stride, padding=padding),
-            name.replace("conv", "norm"),
-        )
-        return self._norm(x, params[norm], stats[norm]) if norm in params else x
 
     def _split(self, x):
         """Normalised images -> low and high (None for the baselines), NCHW."""
@@ -166,7 +180,7 @@ class TorchTwin:
                 block, index = block + 1, 0
                 continue
             index += 1
-            x = self._conv_norm(x, params, stats, f"conv{block}_{index}", padding=1)
+            x = self._conv_norm(module, x, params, stats, f"conv{block}_{index}", padding=1)
             x = self.torch.relu_(x)
         return x
 
@@ -174,7 +188,7 @@ class TorchTwin:
         large = module.stem == "imagenet"
         x = self.torch.relu_(
             self._conv_norm(
-                x, params, stats, "stem_conv", stride=1 + large, padding=3 if large else 1
+                module, x, params, stats, "stem_conv", stride=1 + large, padding=3 if large else 1
             )
         )
         if large:
@@ -195,11 +209,11 @@ class TorchTwin:
         plan = ((1, stride), (1, 1)) if basic else ((0, first), (1, second), (0, 1))
         y = x
         for i, (padding, step) in enumerate(plan, start=1):
-            y = self._conv_norm(y, params, stats, f"conv{i}", stride=step, padding=padding)
+            y = self._conv_norm(module, y, params, stats, f"conv{i}", stride=step, padding=padding)
             if i < len(plan):
                 y = self.torch.relu_(y)
         if "shortcut_conv" in params:
-            x = self._conv_norm(x, params, stats, "shortcut_conv", stride=stride)
+            x = self._conv_norm(module, x, params, stats, "shortcut_conv", stride=stride)
         return self.torch.relu_(x + y)
 
     def _head(self, name: str, features: Sequence[Any]):

@@ -1,0 +1,73 @@
+"""What the PyTorch twin is told to compute; PyTorch itself is not needed."""
+
+import types
+
+import jax
+import numpy as np
+import pytest
+
+from wae_jax.bench.networks import random_variables
+from wae_jax.bench.torch_network import TorchTwin, torch_layout
+from wae_jax.config import settings_from_config
+from wae_jax.methods import set_method
+from wae_jax.models.classifier import build_model
+
+
+class Recorder:
+    """Stands for torch: passes tensors on, and keeps how often a norm got which epsilon."""
+
+    def __init__(self):
+        self.epsilons = []
+        self.channels_last = None
+        self.nn = types.SimpleNamespace(functional=self)
+
+    def batch_norm(self, x, *statistics, training, momentum, eps):
+        self.epsilons.append(eps)
+        return x
+
+    def conv2d(self, x, *arguments):
+        return x
+
+    def max_pool2d(self, x, *arguments, **options):
+        return x
+
+    def relu_(self, x):
+        return x
+
+
+@pytest.mark.parametrize("name", ["vgg", "resnet18", "resnet50"])
+def test_norms_have_the_networks_own_epsilon(name, tiny_config):
+    changes = {
+        "model.backbone.name": name,
+        "model.backbone.width": 0.125,
+        "model.backbone.norm_epsilon": 1.001e-5,  # Keras's
+    }
+    settings = settings_from_config(set_method(tiny_config(changes), "full"))
+    model = build_model(settings.model, num_classes=10, image_size=16)
+    variables = random_variables(model, 16, seed=0)
+    twin = object.__new__(TorchTwin)
+    twin.torch, twin.model, twin.trained = Recorder(), model, True
+    twin.params, twin.stats = variables["params"], variables["batch_stats"]
+    twin._branch("backbone", np.zeros(()))
+    norms = len(jax.tree.leaves(variables["batch_stats"])) // 2
+    assert twin.torch.epsilons == [1.001e-5] * norms and norms > 1
+
+
+def test_random_networks_are_fit_for_a_comparison(tiny_config):
+    """No part of them is 0, and their residual branches are small, as at the start of training."""
+    changes = {"model.backbone.name": "resnet18", "model.backbone.width": 0.125}
+    settings = settings_from_config(set_method(tiny_config(changes), "full"))
+    model = build_model(settings.model, num_classes=10, image_size=16)
+    params = random_variables(model, 16, seed=0)["params"]
+    assert all(np.any(leaf) for leaf in jax.tree.leaves(params))
+    block = params["backbone"]["stage1_block1"]
+    assert block["norm1"]["scale"].min() >= 0.5
+    assert block["norm2"]["scale"].min() >= 0.05 and block["norm2"]["scale"].max() <= 0.1
+
+
+def test_torch_layout():
+    kernel = np.arange(2 * 3 * 4 * 5.0).reshape(2, 3, 4, 5)
+    found = torch_layout(kernel)
+    assert found.shape == (5, 4, 2, 3) and found[4, 3, 1, 2] == kernel[1, 2, 3, 4]
+    assert torch_layout(kernel[0, 0]).shape == (5, 4)
+    assert torch_layout(kernel[0, 0, 0]).shape == (5,)
