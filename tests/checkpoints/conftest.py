@@ -31,6 +31,12 @@ def make_state(step: int) -> TrainState:
 
 
 @pytest.fixture(scope="session")
+def checkpoint_meta() -> dict:
+    """What describes a small checkpoint."""
+    return META
+
+
+@pytest.fixture(scope="session")
 def save_step():
     """Function that saves a checkpoint of a step in a workdir; its directory."""
 

@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from wae_jax.checkpoints import store
-from wae_jax.checkpoints.state import ema_of_format_0, new_state
+from wae_jax.checkpoints.state import ema_of_format_0
 from wae_jax.config import ParallelSettings
 from wae_jax.runtime.devices import Parallel
 from wae_jax.training import average
@@ -104,17 +103,3 @@ def test_an_average_without_end_stays_a_number():
     for decay in (1e-6, 0.5, 0.999999):
         after = average.advance(ema, {"w": np.zeros(2)}, {}, {"w": "train"}, decay)
         np.testing.assert_allclose(after["params"]["w"], decay, rtol=1e-6, atol=1e-7)
-
-
-def test_a_checkpoint_keeps_and_gives_it(trainers, tmp_path, flat):
-    trainer = trainers["joint"]
-    state = states_of(trainer, 2)[-1]
-    folder = store.save(tmp_path, jax.tree.map(jnp.asarray, state), {"ema": True}, keep=1)
-    like = new_state(jax.tree.map(jnp.asarray, trainer.variables), ema=True)
-    restored = store.restore_state(folder, like.replace(opt_state=state.opt_state))
-    evaluated = store.restore_evaluated(folder, trainer.variables)
-    for found, expected in ((restored.ema, state.ema), (evaluated, state.eval_variables)):
-        found, expected = flat(found), flat(expected)
-        assert found.keys() == expected.keys()
-        for name, value in expected.items():
-            np.testing.assert_array_equal(found[name], value, err_msg=name)
