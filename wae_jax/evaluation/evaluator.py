@@ -14,7 +14,7 @@ from wae_jax.errors import UserError
 from wae_jax.evaluation import metrics
 from wae_jax.evaluation.classes import classes_of
 from wae_jax.inference.fold import for_inference
-from wae_jax.models.classifier import Classifier
+from wae_jax.models.classifier import Classifier, run
 from wae_jax.runtime.devices import Parallel
 
 
@@ -28,11 +28,11 @@ def make_eval_step(model: Classifier, inference_model: Classifier | None = None)
     def eval_step(variables, batch):
         images = batch["image"]
         if inference_model is None:
-            outputs = model.apply(variables, images, train=False, reconstruct=True)
+            outputs = run(model, variables, images, reconstruct=True)
         else:
             trained, folded = variables
-            split = model.apply(trained, images, train=False, classify=False, reconstruct=True)
-            outputs = inference_model.apply(folded, images, train=False).replace(
+            split = run(model, trained, images, classify=False, reconstruct=True)
+            outputs = run(inference_model, folded, images).replace(
                 sub_images=split.sub_images,
                 images=split.images,
                 reconstruction=split.reconstruction,
@@ -85,7 +85,8 @@ class Evaluator:
             workers=self.settings.workers,
             bad_records=self.settings.bad_records,
         )
-        totals, pending = {}, None
+        totals: dict[str, float] = {}
+        pending = None
         for batch in loader:
             sums = self.step(variables, self.parallel.put_eval_batch(batch))
             # Read one batch late, so that the device always has the next one queued.

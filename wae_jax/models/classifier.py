@@ -1,8 +1,11 @@
 """One classifier = front end + backbone + light branch + heads."""
 
+from typing import Any, cast
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from wae_jax.config import HeadSettings, ModelSettings
 from wae_jax.errors import UserError
@@ -78,6 +81,7 @@ class Classifier(nn.Module):
         low_scores = self.head_low([low], train=train)
         if inputs.high is None:
             return outputs.replace(scores=low_scores, low_scores=low_scores)
+        assert self.light is not None and self.head_fused is not None  # as two sub-images need
         high = self.light(inputs.high, train=train)
         fused_scores = self.head_fused([low, high], train=train)
         return outputs.replace(
@@ -130,6 +134,39 @@ def build_model(
     )
     check_image_size(model, image_size)
     return model
+
+
+def run(
+    model: Classifier,
+    variables: Any,
+    images: jax.Array | np.ndarray,
+    *,
+    classify: bool = True,
+    reconstruct: bool = False,
+) -> Outputs:
+    """What a model makes of images as in evaluation: ``model.apply``, whose type says more.
+
+    Args:
+        model: the classifier, in its training or its inference form.
+        variables: its variables.
+        images: RGB 0..255 (B, H, W, 3).
+        classify: compute scores.
+        reconstruct: run the decoder, where the front end has one.
+
+    Returns:
+        The outputs.
+    """
+    outputs = model.apply(
+        variables, images, train=False, classify=classify, reconstruct=reconstruct
+    )
+    return cast(Outputs, outputs)
+
+
+def scores_of(model: Classifier, variables: Any, images: jax.Array | np.ndarray) -> jax.Array:
+    """The scores (B, num_classes) of images (B, H, W, 3) in RGB 0..255, as in evaluation."""
+    scores = run(model, variables, images).scores
+    assert scores is not None  # as whenever it classifies
+    return scores
 
 
 def variable_shapes(model: Classifier, image_size: int):

@@ -6,8 +6,7 @@ import jax
 from wae_jax.models.frontends.base import SubImages
 
 
-@flax.struct.dataclass
-class Outputs:
+class Outputs(flax.struct.PyTreeNode):
     """What a classifier returns; parts that do not exist or were not asked for are None.
 
     scores: (B, num_classes) float32, the sum of the two below.

@@ -96,6 +96,7 @@ def synthesize(bands: Bands, shape_hw: tuple[int, int], wavelet: str) -> jax.Arr
     _, merge = _transform(wavelet)
     height, width = shape_hw
     _check_bands(bands, height, width)
+    assert bands.approx is not None  # just checked
     approx, horizontal, vertical, diagonal = map(_widen, bands)
     low = merge(approx, vertical, _WIDTH, width)
     high = merge(horizontal, diagonal, _WIDTH, width)
@@ -121,9 +122,10 @@ def analyze_levels(x: jax.Array, wavelet: str, levels: int) -> tuple[Bands, ...]
         raise ValueError(f"levels must be at least 1, got {levels}")
     pyramid = [analyze(x, wavelet)]
     for _ in range(levels - 1):
-        finest = pyramid[-1]
-        pyramid[-1] = finest._replace(approx=None)
-        pyramid.append(analyze(finest.approx, wavelet))
+        approx = pyramid[-1].approx
+        assert approx is not None  # as always from `analyze`
+        pyramid[-1] = pyramid[-1]._replace(approx=None)
+        pyramid.append(analyze(approx, wavelet))
     return tuple(pyramid)
 
 
@@ -145,12 +147,13 @@ def synthesize_levels(
     """
     if not pyramid:
         raise ValueError("the pyramid holds no levels")
-    sizes = [tuple(shape_hw)]
+    height, width = shape_hw
+    sizes = [(height, width)]
     for _ in pyramid[1:]:
         height, width = sizes[-1]
         sizes.append((_half(height), _half(width)))
-    image = pyramid[-1].approx
-    for bands, size in zip(reversed(pyramid), reversed(sizes), strict=True):
+    image = synthesize(pyramid[-1], sizes[-1], wavelet)
+    for bands, size in zip(reversed(pyramid[:-1]), reversed(sizes[:-1]), strict=True):
         image = synthesize(bands._replace(approx=image), size, wavelet)
     return image
 
@@ -162,7 +165,8 @@ def _split_cdf97(x, axis):
 def _merge_cdf97(low, high, axis, size):
     # Interleaved, the bands of a whole-sample symmetric signal are whole-sample symmetric too.
     bands = _interleave(low, high, axis, size)
-    return _interleave(*_filter_pair(bands, _EVEN, _ODD, axis), axis, size)
+    even, odd = _filter_pair(bands, _EVEN, _ODD, axis)
+    return _interleave(even, odd, axis, size)
 
 
 @jax.named_scope(MAC_SCOPE)

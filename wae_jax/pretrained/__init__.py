@@ -1,6 +1,7 @@
 """Weights of other libraries: files in their formats -> networks of this package."""
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 
 from wae_jax.config import ModelSettings
@@ -11,7 +12,7 @@ from wae_jax.pretrained.network import Imported
 __all__ = ["SOURCES", "Imported", "import_network"]
 
 # source -> importer (file, model, base config.model) -> Imported
-SOURCES = {
+SOURCES: dict[str, Callable[[Path, str, ModelSettings], Imported]] = {
     "torchvision": functools.partial(pytorch.import_network, source="torchvision"),
     "timm": functools.partial(pytorch.import_network, source="timm"),
     "keras": keras.import_network,

@@ -169,7 +169,8 @@ def from_arrays(
         entries = resnet_entries(name)
         changes |= {"head.kind": "pool"}
         last = "fc.bias"
-    num_classes = len(arrays[last]) if np.ndim(arrays.get(last)) == 1 else 1000
+    scores = arrays.get(last)
+    num_classes = len(scores) if scores is not None and scores.ndim == 1 else 1000
     return assemble(
         arrays,
         entries,

@@ -27,7 +27,8 @@ def slim(
     for conv, (_, outputs) in plan.items():
         energy = np.square(params[f"{conv}/kernel"], dtype=np.float64).sum((0, 1, 2))
         strength[outputs] = strength.get(outputs, 0.0) + energy
-    new_params, new_stats = {}, {}
+    new_params: dict[str, np.ndarray] = {}
+    new_stats: dict[str, np.ndarray] = {}
     kept: dict[str, np.ndarray] = {}
     for conv, (inputs, outputs) in plan.items():
         start = narrow[f"{conv}/kernel"]

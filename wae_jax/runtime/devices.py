@@ -33,6 +33,7 @@ def start(settings: ParallelSettings) -> None:
     if jax.distributed.is_initialized():
         return
     asked = settings.coordinator == AUTO
+    join: Callable[[], None]
     if settings.coordinator and not asked:
         join = functools.partial(
             jax.distributed.initialize,

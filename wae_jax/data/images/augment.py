@@ -28,10 +28,11 @@ class ImageOp(Protocol):
     """Changes one image at random.
 
     Attributes:
-      draws: random numbers used per image.
+        draws: random numbers used per image.
     """
 
-    draws: int
+    @property
+    def draws(self) -> int: ...
 
     def __call__(self, image: np.ndarray, numbers: np.ndarray) -> np.ndarray:
         """uint8 (H, W, 3) and float64 (draws,) in [0, 1) -> uint8 (H, W, 3)."""

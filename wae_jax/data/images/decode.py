@@ -64,14 +64,16 @@ class EncodedImage:
 
     def __init__(self, data: bytes):
         self._data = data
-        self._image = None  # decoded already, where the format has no cheaper way to its size
+        # Decoded already, where the format has no cheaper way to its size.
+        self._image: np.ndarray | None = None
         try:
-            self.shape = _plain_jpeg_shape(data) if data.startswith(_JPEG_MAGIC) else None
-            if self.shape is None:
+            shape = _plain_jpeg_shape(data) if data.startswith(_JPEG_MAGIC) else None
+            if shape is None:
                 self._image = _decode_other(data)
-                self.shape = self._image.shape
+                shape = self._image.shape
         except _ERRORS as error:
             raise _error(data, error) from error
+        self.shape: tuple[int, int, int] = shape
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         """The whole image by the accurate inverse DCT and interpolated chroma."""
@@ -176,10 +178,10 @@ def _plain_jpeg_shape(data: bytes) -> tuple[int, int, int] | None:
 
 def _decode_other(data: bytes) -> np.ndarray:
     if data.startswith(_PNG_MAGIC):
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), _CV2_FLAGS)
-        if image is None:
+        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), _CV2_FLAGS)
+        if bgr is None:
             raise ValueError("PNG is cut short or damaged")
-        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
     with PIL.Image.open(io.BytesIO(data)) as image:
         # TIFF also has pixels of more than 8 bits, which Pillow would clip and not scale.
         if image.mode.startswith("I;16"):

@@ -9,7 +9,7 @@ or when. Normalisation is left to the device.
 import dataclasses
 import math
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Literal, Protocol
 
 import cv2
 import numpy as np
@@ -32,8 +32,11 @@ class Transform(Protocol):
       draws: random numbers used per image.
     """
 
-    size: int
-    draws: int
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def draws(self) -> int: ...
 
     def __call__(self, images: Iterable[Image], numbers: np.ndarray) -> np.ndarray:
         """Transforms b images.
@@ -72,7 +75,9 @@ class SmallTrain:
     def __call__(self, images: Iterable[Image], numbers: np.ndarray) -> np.ndarray:
         images = _stack_same_size(images, self.size)
         margin = (self.pad, self.pad)
-        mode = "reflect" if self.pad_mode == "reflect" else "constant"
+        mode: Literal["reflect", "constant"] = (
+            "reflect" if self.pad_mode == "reflect" else "constant"
+        )
         padded = np.pad(images, ((0, 0), margin, margin, (0, 0)), mode)
         tops, lefts = (numbers[:, :2].T * (2 * self.pad + 1)).astype(int)
         flips = numbers[:, 2] < 0.5
@@ -113,8 +118,9 @@ class ImageNetTrain:
     def __call__(self, images: Iterable[Image], numbers: np.ndarray) -> np.ndarray:
         out = np.empty((len(numbers), self.size, self.size, 3), np.uint8)
         for target, image, draws in zip(out, images, numbers, strict=True):
-            crop = _region(image, self.crop_box(*image.shape[:2], draws), self.size, fast=True)
-            resize_into(target, crop)
+            height, width = image.shape[:2]
+            box = self.crop_box(height, width, draws)
+            resize_into(target, _region(image, box, self.size, fast=True))
             if draws[-1] < 0.5:
                 cv2.flip(target, 1, dst=target)
         return out

@@ -1,5 +1,6 @@
 """From a list of photos to the records, order, shards and metadata that TFDS would give them."""
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -121,7 +122,7 @@ def plan_split(
             file_name=files.sharded_filepath(shard_index=i, num_shards=num_shards).name,
             num_records=stop - start,
             num_bytes=int(sizes[start:stop].sum()),
-            read=lambda part=photos[start:stop]: _records(part, read),
+            read=functools.partial(_records, photos[start:stop], read),
         )
         for i, (start, stop) in enumerate(itertools.pairwise(bounds))
     ]

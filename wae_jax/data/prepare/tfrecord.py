@@ -4,6 +4,7 @@ Framing of a TFRecord: length (uint64), masked CRC-32C of the length, payload, m
 payload; all little-endian. (Format: TensorFlow's `record_writer.h`.)
 """
 
+import functools
 import json
 import os
 import shutil
@@ -61,7 +62,7 @@ def convert_tfrecord(
                         file_name=arrays.sharded_filepath(**at).name,
                         num_records=num_records,
                         num_bytes=size,
-                        read=lambda file=file, count=num_records: _checked(file, count),
+                        read=functools.partial(_checked, file, num_records),
                     )
                 )
         if not todo:

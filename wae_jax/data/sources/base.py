@@ -2,7 +2,7 @@
 
 import abc
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from wae_jax.data.sources.classes import Classes
 
@@ -45,7 +45,7 @@ class Source(abc.ABC):
     def __len__(self) -> int:
         return self.info.num_examples
 
-    def read(self, indices: Sequence[int]) -> list[tuple[bytes, int]]:
+    def read(self, indices: Iterable[int]) -> list[tuple[bytes, int]]:
         """Reads records by number.
 
         Args:

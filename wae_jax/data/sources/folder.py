@@ -93,7 +93,7 @@ def open_folder(directory: Path, split: str, known: Classes | None = None) -> Fo
     if known is None or known.names is None:
         classes = own_classes(directory, listed)
     else:
-        check_no_others(directory, listed, known)
+        check_no_others(directory, listed, known.names, known.whose)
         classes = known.names
     ordered = {name: _in_record_order(name, listed[name], classes) for name in wanted}
     pieces = _parts(split, {name: len(labels) for name, (_, labels) in ordered.items()})
@@ -128,13 +128,13 @@ def own_classes(directory: Path, found: Photos) -> tuple[str, ...]:
     return tuple(classes)
 
 
-def check_no_others(directory: Path, found: Photos, known: Classes) -> None:
+def check_no_others(directory: Path, found: Photos, known: tuple[str, ...], whose: str) -> None:
     """Raises UserError where there is a photo of a class that the training split lacks."""
     for split, photos in found.items():
-        others = sorted(name for name in photos if len(photos[name]) and name not in known.names)
+        others = sorted(name for name in photos if len(photos[name]) and name not in known)
         if others:
             raise UserError(
-                f"{directory / split} has photos of classes that {known.whose} lacks: "
+                f"{directory / split} has photos of classes that {whose} lacks: "
                 f"{', '.join(others[:5])}{' and more' if len(others) > 5 else ''}"
             )
 
