@@ -9,11 +9,14 @@ from wae_jax.models.classifier import Classifier, build_model, variable_shapes
 
 
 def load(path: str) -> tuple[Classifier, Any]:
-    """A trained classifier: ``(model, variables)``.
+    """A trained classifier, rebuilt from the config kept in its checkpoint.
 
-    path: a training workdir or one of its checkpoint steps. The model is rebuilt from the config
-    kept in the checkpoint; ``model.apply(variables, images)`` takes RGB 0..255 (B, H, W, 3) and
-    returns :class:`wae_jax.models.outputs.Outputs`.
+    Args:
+        path: a training workdir or one of its checkpoint steps.
+
+    Returns:
+        ``(model, variables)``: ``model.apply(variables, images)`` takes RGB 0..255 (B, H, W, 3) and
+        returns :class:`wae_jax.models.outputs.Outputs`.
 
     Raises:
         UserError: no usable checkpoint there, or a user's own backbone that cannot be imported.

@@ -45,8 +45,17 @@ def make_eval_step(model: Classifier, inference_model: Classifier | None = None)
 class Evaluator:
     """Evaluates variables of one model on one split; compiled once.
 
-    classes: those that the model is, or was, trained on.
-    inference_model: see :func:`make_eval_step`.
+    Args:
+        model: in its training form.
+        settings: of the data set.
+        split: which part of it.
+        parallel: where the step runs.
+        classes: those that the model is, or was, trained on.
+        inference_model: see :func:`make_eval_step`.
+
+    Raises:
+        UserError: no such data, or of other classes, or a batch that does not divide over the
+            devices.
     """
 
     def __init__(
@@ -125,9 +134,12 @@ def evaluate_checkpoint(
 ) -> dict:
     """Evaluates a checkpoint, in its inference form; the figures with its stage and step.
 
-    split: another split of the data set, or empty for the run's evaluation split.
-    data_name: another data set with the same classes, or empty for the run's own.
-    bad_records: "error" or "skip", or empty for what the run's config says.
+    Args:
+        path: a training workdir or one of its checkpoint steps.
+        split: another split of the data set, or empty for the run's evaluation split.
+        data_dir: where the data set is, or empty for the run's own.
+        data_name: another data set with the same classes, or empty for the run's own.
+        bad_records: "error" or "skip", or empty for what the run's config says.
 
     Raises:
         UserError: no usable checkpoint, or no such data.

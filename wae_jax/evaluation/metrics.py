@@ -20,7 +20,10 @@ def rank_of_label(scores: jax.Array, labels: jax.Array) -> jax.Array:
 def image_sums(outputs: Outputs, batch, denormalise) -> dict[str, jax.Array]:
     """Sums over the unmasked images of a batch, each a float32 scalar; ``count`` is their number.
 
-    batch: "label" (B,) int32, "mask" (B,) float32. denormalise: model units -> 0..255.
+    Args:
+        outputs: of the batch.
+        batch: "label" (B,) int32, "mask" (B,) float32.
+        denormalise: model units -> 0..255.
     """
     mask, labels = batch["mask"], batch["label"]
     sums = {"count": mask.sum()}

@@ -60,8 +60,11 @@ class Classifier(nn.Module):
     ) -> Outputs:
         """Runs the parts asked for.
 
-        train: batch norms use and update batch statistics, dropout is active.
-        classify: compute scores. reconstruct: run the decoder, where the front end has one.
+        Args:
+            images: RGB in 0..255, uint8 or float, (B, H, W, 3).
+            train: batch norms use and update batch statistics, dropout is active.
+            classify: compute scores.
+            reconstruct: run the decoder, where the front end has one.
         """
         images = self.normalise(images)
         sub_images = self.frontend.analyze(images, train=train)
@@ -104,7 +107,11 @@ def build_model(
 ) -> Classifier:
     """The classifier that ``settings`` describe, checked against the image size.
 
-    axis_name: the device axis, only for training under ``jax.pmap``.
+    Args:
+        settings: the config's ``model``.
+        num_classes: of the scores.
+        image_size: side of the images in pixels.
+        axis_name: the device axis, only for training under ``jax.pmap``.
 
     Raises:
         UserError: an unknown name or option, or an image size that the network cannot take.

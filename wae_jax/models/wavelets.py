@@ -61,15 +61,15 @@ def analyze(x: jax.Array, wavelet: str) -> Bands:
     """Transforms images by one level.
 
     Args:
-      x: (B, H, W, C), floating point, H and W at least 2. Sums are made in float32 or wider.
-      wavelet: 'cdf97' or 'haar'.
+        x: (B, H, W, C), floating point, H and W at least 2. Sums are made in float32 or wider.
+        wavelet: 'cdf97' or 'haar'.
 
     Returns:
-      `Bands`, each (B, ceil(H / 2), ceil(W / 2), C) in the dtype of `x`.
+        `Bands`, each (B, ceil(H / 2), ceil(W / 2), C) in the dtype of `x`.
 
     Raises:
-      ValueError: an unknown wavelet, or `x` not of this shape.
-      TypeError: `x` is not floating point.
+        ValueError: an unknown wavelet, or `x` not of this shape.
+        TypeError: `x` is not floating point.
     """
     split, _ = _transform(wavelet)
     _check_images(x)
@@ -83,15 +83,15 @@ def synthesize(bands: Bands, shape_hw: tuple[int, int], wavelet: str) -> jax.Arr
     """Inverts `analyze` exactly, up to rounding.
 
     Args:
-      bands: four arrays, each (B, ceil(H / 2), ceil(W / 2), C).
-      shape_hw: (H, W) of the image; the bands alone do not tell 2k - 1 from 2k.
-      wavelet: 'cdf97' or 'haar'.
+        bands: four arrays, each (B, ceil(H / 2), ceil(W / 2), C).
+        shape_hw: (H, W) of the image; the bands alone do not tell 2k - 1 from 2k.
+        wavelet: 'cdf97' or 'haar'.
 
     Returns:
-      The images (B, H, W, C) in the dtype of `bands.approx`.
+        The images (B, H, W, C) in the dtype of `bands.approx`.
 
     Raises:
-      ValueError: an unknown wavelet, or bands that do not fit `shape_hw`.
+        ValueError: an unknown wavelet, or bands that do not fit `shape_hw`.
     """
     _, merge = _transform(wavelet)
     height, width = shape_hw
@@ -107,16 +107,16 @@ def analyze_levels(x: jax.Array, wavelet: str, levels: int) -> tuple[Bands, ...]
     """Transforms images by several levels, each the transform of the approximation before it.
 
     Args:
-      x: (B, H, W, C), floating point.
-      wavelet: 'cdf97' or 'haar'.
-      levels: at least 1; the approximation entering each level must be 2x2 or larger.
+        x: (B, H, W, C), floating point.
+        wavelet: 'cdf97' or 'haar'.
+        levels: at least 1; the approximation entering each level must be 2x2 or larger.
 
     Returns:
-      One `Bands` per level, the finest first. Only the last, coarsest one keeps its `approx`.
+        One `Bands` per level, the finest first. Only the last, coarsest one keeps its `approx`.
 
     Raises:
-      ValueError: as `analyze`, or too many levels for the size of `x`.
-      TypeError: `x` is not floating point.
+        ValueError: as `analyze`, or too many levels for the size of `x`.
+        TypeError: `x` is not floating point.
     """
     if levels < 1:
         raise ValueError(f"levels must be at least 1, got {levels}")
@@ -135,15 +135,15 @@ def synthesize_levels(
     """Inverts `analyze_levels`.
 
     Args:
-      pyramid: one `Bands` per level, the finest first; only the last one's `approx` is read.
-      shape_hw: (H, W) of the image.
-      wavelet: 'cdf97' or 'haar'.
+        pyramid: one `Bands` per level, the finest first; only the last one's `approx` is read.
+        shape_hw: (H, W) of the image.
+        wavelet: 'cdf97' or 'haar'.
 
     Returns:
-      The images (B, H, W, C).
+        The images (B, H, W, C).
 
     Raises:
-      ValueError: as `synthesize`, or an empty pyramid.
+        ValueError: as `synthesize`, or an empty pyramid.
     """
     if not pyramid:
         raise ValueError("the pyramid holds no levels")

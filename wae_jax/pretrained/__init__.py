@@ -23,7 +23,11 @@ SOURCES: dict[str, Callable[[Path, str, ModelSettings], Imported]] = {
 def import_network(source: str, model: str, file: str, base: ModelSettings) -> Imported:
     """The network ``model`` of ``source`` with the weights in ``file``.
 
-    base: for the keys that do not matter.
+    Args:
+        source: one of :data:`SOURCES`.
+        model: its name there.
+        file: the file of weights.
+        base: a ``config.model`` for the keys that do not matter.
 
     Raises:
         UserError: no such source, model or file, or the file is not of this network.

@@ -94,7 +94,10 @@ def _norm_epsilon(file: Path, content: KerasFile, *, default: float) -> float:
 def import_network(file: Path, model: str, base: ModelSettings) -> Imported:
     """The network ``model`` (one of :data:`MODELS`) from a layers model or .h5 file.
 
-    base: a ``config.model`` for the keys that do not matter.
+    Args:
+        file: the file of weights.
+        model: its name.
+        base: a ``config.model`` for the keys that do not matter.
 
     Raises:
         UserError: no such model, an unreadable file, or arrays that are not this network's.

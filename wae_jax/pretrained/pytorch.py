@@ -126,7 +126,11 @@ def vgg_entries(name: str, *, batch_norm: bool, timm: bool) -> list[Entry]:
 def import_network(file: Path, model: str, base: ModelSettings, *, source: str) -> Imported:
     """The network ``model`` (one of :data:`MODELS`) from a .safetensors or .pth file.
 
-    source: "torchvision" or "timm". base: a ``config.model`` for the keys that do not matter.
+    Args:
+        file: the file of weights.
+        model: its name.
+        base: a ``config.model`` for the keys that do not matter.
+        source: "torchvision" or "timm".
 
     Raises:
         UserError: no such model, an unreadable file, or arrays that are not this network's.

@@ -19,8 +19,10 @@ def slim(
     inputs. All convs that write to one residual stream keep the same channels, chosen by the sum
     of their squared norms.
 
-    params, stats: the wide trunk's. narrow: the narrow one's initial parameters, for their shapes;
-    a first conv that reads another number of channels than the wide one's stays as it is there.
+    Args:
+        params, stats: the wide trunk's.
+        narrow: the narrow one's initial parameters, for their shapes; a first conv that reads
+            another number of channels than the wide one's stays as it is there.
     """
     plan = _vgg_plan(params) if "conv1_1/kernel" in params else _resnet_plan(params)
     strength: dict[str, np.ndarray] = {}

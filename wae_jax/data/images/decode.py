@@ -47,7 +47,7 @@ def decode(data: bytes) -> np.ndarray:
     """Decodes an image file as exactly as its format allows: uint8 (H, W, 3).
 
     Raises:
-      DecodeError: the bytes are no image, cut short or damaged.
+        DecodeError: the bytes are no image, cut short or damaged.
     """
     return np.asarray(EncodedImage(data))
 
@@ -56,10 +56,10 @@ class EncodedImage:
     """An image file that is decoded when asked, and then no more of it than needed.
 
     Attributes:
-      shape: (height, width, 3).
+        shape: (height, width, 3).
 
     Raises:
-      DecodeError: also from its methods: the bytes are no image, cut short or damaged.
+        DecodeError: also from its methods: the bytes are no image, cut short or damaged.
     """
 
     def __init__(self, data: bytes):
@@ -89,12 +89,13 @@ class EncodedImage:
         decoded; damage below is not seen then. A file without a JPEG's end is decoded whole.
 
         Args:
-          box: the part.
-          size: height and width that the result should have at least, as far as the part has them.
-          fast: decode with a slightly inexact inverse DCT and chroma that is not interpolated.
+            box: the part.
+            size: height and width that the result should have at least, as far as the part has
+                them.
+            fast: decode with a slightly inexact inverse DCT and chroma that is not interpolated.
 
         Returns:
-          uint8 (h, w, 3): the box, or its pixels at 1/2, 1/4 or 1/8 scale. May be a view.
+            uint8 (h, w, 3): the box, or its pixels at 1/2, 1/4 or 1/8 scale. May be a view.
         """
         top, left, height, width = box
         if self._image is not None:

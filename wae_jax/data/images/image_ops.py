@@ -96,9 +96,9 @@ def affine(image: np.ndarray, matrix: npt.ArrayLike) -> np.ndarray:
     """Draws the image anew, bilinearly; what lies outside is ``FILL``.
 
     Args:
-      image: uint8 (H, W, 3).
-      matrix: (2, 3), from places in the result to places in the image, both (x, y) in pixels from
-        the upper left corner of the upper left pixel.
+        image: uint8 (H, W, 3).
+        matrix: (2, 3), from places in the result to places in the image, both (x, y) in pixels from
+            the upper left corner of the upper left pixel.
     """
     places = np.array(matrix, np.float64)
     places[:, 2] += places[:, :2] @ (0.5, 0.5) - 0.5  # OpenCV counts from that pixel's centre

@@ -28,8 +28,8 @@ class Transform(Protocol):
     """Images of one batch in, one array out.
 
     Attributes:
-      size: height and width of what comes out, in pixels.
-      draws: random numbers used per image.
+        size: height and width of what comes out, in pixels.
+        draws: random numbers used per image.
     """
 
     @property
@@ -42,14 +42,14 @@ class Transform(Protocol):
         """Transforms b images.
 
         Args:
-          images: b images (H, W, 3), or one array (b, H, W, 3); gone through once.
-          numbers: float64 (b, draws) in [0, 1).
+            images: b images (H, W, 3), or one array (b, H, W, 3); gone through once.
+            numbers: float64 (b, draws) in [0, 1).
 
         Returns:
-          uint8 (b, size, size, 3).
+            uint8 (b, size, size, 3).
 
         Raises:
-          DecodeError: an encoded image is damaged.
+            DecodeError: an encoded image is damaged.
         """
 
 
@@ -58,9 +58,9 @@ class SmallTrain:
     """Pad, crop at random, flip at random: the usual training transform of CIFAR-10.
 
     Attributes:
-      size: height and width of the images, before and after.
-      pad: pixels added on each side before the crop.
-      pad_mode: "reflect" or "zero".
+        size: height and width of the images, before and after.
+        pad: pixels added on each side before the crop.
+        pad_mode: "reflect" or "zero".
     """
 
     size: int
@@ -105,9 +105,9 @@ class ImageNetTrain:
     """Random resized crop (Szegedy et al., 2015) and random flip.
 
     Attributes:
-      size: height and width of the result.
-      scale: range of the crop's area as a fraction of the image's area, uniform.
-      ratio: range of the crop's width over height, log-uniform.
+        size: height and width of the result.
+        scale: range of the crop's area as a fraction of the image's area, uniform.
+        ratio: range of the crop's width over height, log-uniform.
     """
 
     size: int = 224
@@ -144,7 +144,7 @@ class ImageNetEval:
     """Resizes the shorter side to `resize` with antialiasing, then crops the centre.
 
     Raises:
-      UserError: `resize` is smaller than `size`.
+        UserError: `resize` is smaller than `size`.
     """
 
     size: int = 224
@@ -188,8 +188,8 @@ def _centred(side: int, size: int, factor: float) -> tuple[float, float, range]:
     """Where a centre crop of `size` lies along a side that is resized by 1/`factor`.
 
     Returns:
-      Its first and last edge, and the pixels from which it is made: Pillow's filter reaches one
-      resized pixel further. The first is a multiple of 8, JPEG's largest scale.
+        Its first and last edge, and the pixels from which it is made: Pillow's filter reaches one
+        resized pixel further. The first is a multiple of 8, JPEG's largest scale.
     """
     resized = round(side / factor)
     offset = (resized - size) // 2
@@ -207,8 +207,8 @@ def resize_into(target: np.ndarray, image: np.ndarray) -> None:
     antialiased bilinear resize by the factor s, s^2 / 6. Below that OpenCV's area filter.
 
     Args:
-      target: uint8 (h, w, 3), contiguous; gets the result.
-      image: uint8 (H, W, 3).
+        target: uint8 (h, w, 3), contiguous; gets the result.
+        image: uint8 (H, W, 3).
     """
     height, width = target.shape[:2]
     factors = image.shape[1] / width, image.shape[0] / height
@@ -233,14 +233,14 @@ def make_transform(kind: str, size: int, train: bool, *, pad: int = 4) -> Transf
     """Returns the transform of a kind of data.
 
     Args:
-      kind: "small" (images of `size` already, as in CIFAR-10) or "imagenet" (photos of any size).
-      size: height and width of the result, in pixels.
-      train: with augmentation, or the fixed transform for evaluation. For "imagenet" the latter
-        keeps the usual 256 to 224 proportion.
-      pad: for training on "small" images, the most that a crop is shifted, in pixels.
+        kind: "small" (images of `size` already, as in CIFAR-10) or "imagenet" (photos of any size).
+        size: height and width of the result, in pixels.
+        train: with augmentation, or the fixed transform for evaluation. For "imagenet" the latter
+            keeps the usual 256 to 224 proportion.
+        pad: for training on "small" images, the most that a crop is shifted, in pixels.
 
     Raises:
-      UserError: no such kind.
+        UserError: no such kind.
     """
     if kind == "small":
         return SmallTrain(size, pad) if train else SmallEval(size)

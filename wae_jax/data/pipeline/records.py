@@ -21,8 +21,8 @@ class DecodedRecords:
     between threads. A pickled copy starts with an empty memory.
 
     Attributes:
-      source: what is read.
-      kept: whether decoded images stay in memory.
+        source: what is read.
+        kept: whether decoded images stay in memory.
     """
 
     def __init__(self, source: Source):
@@ -37,12 +37,12 @@ class DecodedRecords:
         """Returns the images and labels of int64 (b,) record numbers.
 
         Returns:
-          Images: uint8 (b, H, W, 3) from memory, or an iterator over b images that are decoded when
-          needed, so that large photos need not be in memory together. Labels: int32 (b,).
+            Images: uint8 (b, H, W, 3) from memory, or an iterator over b images that are decoded
+            when needed, so that large photos need not be in memory together. Labels: int32 (b,).
 
         Raises:
-          BadRecordError: on reading or iterating: one of them cannot be read or decoded, or its
-            label is no class.
+            BadRecordError: on reading or iterating: one of them cannot be read or decoded, or its
+                label is no class.
         """
         if not self.kept:
             encoded, labels = self._read_encoded(records)

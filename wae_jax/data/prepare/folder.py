@@ -38,17 +38,17 @@ def prepare_folder(
     one; other splits may lack some, and have no others.
 
     Args:
-      root: the folder with the splits.
-      name: name of the data set: small letters, digits and underscores.
-      data_dir: the TFDS data folder, see `lookup.data_root`.
-      workers: shards written at a time; 0: as many as there are CPU cores.
+        root: the folder with the splits.
+        name: name of the data set: small letters, digits and underscores.
+        data_dir: the TFDS data folder, see `lookup.data_root`.
+        workers: shards written at a time; 0: as many as there are CPU cores.
 
     Returns:
-      The folder of the data set. If it is there already, nothing is done.
+        The folder of the data set. If it is there already, nothing is done.
 
     Raises:
-      UserError: there are no such photos, or none of a class, a split has classes that `train`
-        lacks, or a file cannot be read or written.
+        UserError: there are no such photos, or none of a class, a split has classes that `train`
+            lacks, or a file cannot be read or written.
     """
     root = Path(root).expanduser().absolute()
     if not _NAME.fullmatch(name):
@@ -80,11 +80,11 @@ def scan(root: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...], str]:
     """Finds the photos.
 
     Returns:
-      A photo list per split, in the final order; the names of all classes, in the order of their
-      numbers; a hash of the names, sizes and times of all photos.
+        A photo list per split, in the final order; the names of all classes, in the order of their
+        numbers; a hash of the names, sizes and times of all photos.
 
     Raises:
-      UserError: there are none, or none of a class, or a split has classes that `train` lacks.
+        UserError: there are none, or none of a class, or a split has classes that `train` lacks.
     """
     digest, ignored = hashlib.sha256(), []
     found: dict[str, dict[str, np.ndarray]] = {}

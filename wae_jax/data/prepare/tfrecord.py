@@ -30,16 +30,16 @@ def convert_tfrecord(
     """Converts a data set: the same records, byte for byte, in the same order and number of shards.
 
     Args:
-      source: the folder that holds the TFRecord files and `dataset_info.json`.
-      target: the folder that will hold the ArrayRecord files.
-      workers: shards converted at a time; 0: as many as there are CPU cores.
+        source: the folder that holds the TFRecord files and `dataset_info.json`.
+        target: the folder that will hold the ArrayRecord files.
+        workers: shards converted at a time; 0: as many as there are CPU cores.
 
     Returns:
-      `target` as an absolute path. If the data set is there already, nothing is done.
+        `target` as an absolute path. If the data set is there already, nothing is done.
 
     Raises:
-      UserError: `source` is no such data set, a record is damaged (the message has file and byte),
-        or a file cannot be written.
+        UserError: `source` is no such data set, a record is damaged (the message has file and
+            byte), or a file cannot be written.
     """
     source, final = (Path(path).expanduser().absolute() for path in (source, target))
     info = _read_info(source)
@@ -78,7 +78,7 @@ def read_tfrecords(path: Path) -> Iterator[bytes]:
     """Reads the payloads of a TFRecord file, with both CRCs checked.
 
     Raises:
-      UserError: a record is damaged or cut short; the message has its first byte.
+        UserError: a record is damaged or cut short; the message has its first byte.
     """
     position, number = 0, 0
     with open(path, "rb") as file:

@@ -27,7 +27,13 @@ class ArrayRecordSource(Source):
     """One split of a TFDS data set in ArrayRecord files."""
 
     def __init__(self, info: SourceInfo, directory: Path, shards: tuple[Shard, ...]):
-        """`shards`: where the split's records lie, in their order."""
+        """Opens nothing yet.
+
+        Args:
+            info: what is known of the split.
+            directory: the folder of the files.
+            shards: where the split's records lie, in their order.
+        """
         self.info = info
         self._directory, self._shards = directory, shards
         self._paths = [directory / shard.file for shard in shards]
@@ -64,7 +70,7 @@ def open_array_record(name: str, split: str, directory: Path) -> ArrayRecordSour
     """Opens one split of the data set in a TFDS version folder; arguments of `open_source`.
 
     Raises:
-      UserError: damaged metadata, another format, other features, no such split, missing files.
+        UserError: damaged metadata, another format, other features, no such split, missing files.
     """
     try:
         info = tfds.builder_from_directory(directory).info

@@ -54,7 +54,7 @@ def prepare(cache_dir: str | os.PathLike = "") -> Path:
     """Returns the folder of the prepared data set; fetches and writes it if need be.
 
     Raises:
-      UserError: neither the official file nor its stand-in can be had.
+        UserError: neither the official file nor its stand-in can be had.
     """
     return prepared.prepare(
         lambda folder: Cifar10(cache_dir, data_dir=folder, file_format="array_record"),
@@ -102,7 +102,7 @@ def load_arrays(cache_dir: str | os.PathLike = "") -> Arrays:
     """Fetches CIFAR-10 and returns both splits in the official order.
 
     Raises:
-      UserError: no source can be reached, or what came is not CIFAR-10.
+        UserError: no source can be reached, or what came is not CIFAR-10.
     """
     name = OFFICIAL_URL.rsplit("/", 1)[1]
     try:

@@ -9,8 +9,9 @@ import jax
 class SubImages(flax.struct.PyTreeNode):
     """What a front end makes of images (B, H, W, 3).
 
-    low: (B, h, w, C_L), read by the standard network.
-    high: (B, h, w, C_H), read by the light network; None where the front end has no such part.
+    Attributes:
+        low: (B, h, w, C_L), read by the standard network.
+        high: (B, h, w, C_H), read by the light network; None where the front end has no such part.
     """
 
     low: jax.Array

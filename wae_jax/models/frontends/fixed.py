@@ -55,8 +55,12 @@ class Downsample(nn.Module):
 class Wavelet(nn.Module):
     """A fixed wavelet: cA to the low branch, cH, cV, cD to the high one (paper, "Wavelet+CNN").
 
-    kind: "cdf97" or "haar". cA is divided by 2**levels, which brings it to the image's own scale.
-    With two levels the finer details are folded 2x2 to the coarser size: 9 + 36 channels.
+    cA is divided by 2**levels, which brings it to the image's own scale. With two levels the finer
+    details are folded 2x2 to the coarser size: 9 + 36 channels.
+
+    Attributes:
+        kind: "cdf97" or "haar".
+        levels: halvings of the side.
     """
 
     kind: str
