@@ -10,8 +10,7 @@ import jax.numpy as jnp
 COMPLETE = 2**30
 
 
-@flax.struct.dataclass
-class TrainState:
+class TrainState(flax.struct.PyTreeNode):
     """The state between two steps.
 
     Attributes:

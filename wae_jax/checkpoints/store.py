@@ -130,7 +130,10 @@ def _saved_meta(folder: Path) -> Any:
 def _read_training(folder: Path, batch_stats, *, without: Collection[str] = ()) -> dict[str, Any]:
     """The item ``training`` in the newest format; parts that are not needed can be left out.
 
-    batch_stats: of the same step; format 0 evaluated its average with them.
+    Args:
+        folder: the step directory.
+        batch_stats: of the same step; format 0 evaluated its average with them.
+        without: parts to leave out.
     """
     number = formats.number_of(_saved_meta(folder), folder)
     saved = _read(folder, "training", without=without)

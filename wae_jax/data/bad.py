@@ -22,8 +22,8 @@ class Skipped:
     """A bad record that was passed over.
 
     Attributes:
-      record: its number in the source.
-      message: where it lies and what is wrong, one line.
+        record: its number in the source.
+        message: where it lies and what is wrong, one line.
     """
 
     record: int

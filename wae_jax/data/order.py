@@ -35,13 +35,13 @@ def uniforms(seed: int, epoch, indices, n: int) -> np.ndarray:
     """Random numbers of records, the same whenever and wherever they are asked for.
 
     Args:
-      seed: of the run, 0 <= seed < 2**63.
-      epoch: int, or int array (b,) with one epoch per record.
-      indices: int array (b,), record numbers.
-      n: numbers per record.
+        seed: of the run, 0 <= seed < 2**63.
+        epoch: int, or int array (b,) with one epoch per record.
+        indices: int array (b,), record numbers.
+        n: numbers per record.
 
     Returns:
-      float64 (b, n), uniform in [0, 1). Column j does not depend on n.
+        float64 (b, n), uniform in [0, 1). Column j does not depend on n.
     """
     per_record = _hash(seed, _DRAW_STREAM, epoch, indices)[:, None]
     return (_hash(per_record, np.arange(n)) >> np.uint64(11)) * 2.0**-53
@@ -59,7 +59,12 @@ def permutation(seed: int, epoch: int, num_examples: int) -> np.ndarray:
 def substitutes(seed: int, epochs, records, attempt: int, num_examples: int) -> np.ndarray:
     """The records that stand for bad ones in their epochs, int64 (b,), each drawn by its own.
 
-    attempt: 0, 1, ... while what was drawn is bad too.
+    Args:
+        seed: of the run.
+        epochs: int (b,), of the bad records.
+        records: int (b,), their numbers.
+        attempt: 0, 1, ... while what was drawn is bad too.
+        num_examples: records in the source.
     """
     hashes = _hash(seed, _SUBSTITUTE_STREAM, epochs, records, attempt)
     return (hashes % np.uint64(num_examples)).astype(np.int64)
@@ -70,11 +75,11 @@ class Shard:
     """One process's contiguous part of every global batch.
 
     Attributes:
-      batch_size: examples in a global batch, over all processes.
-      process_index, process_count: which part of how many.
+        batch_size: examples in a global batch, over all processes.
+        process_index, process_count: which part of how many.
 
     Raises:
-      UserError: the batch cannot be split evenly.
+        UserError: the batch cannot be split evenly.
     """
 
     batch_size: int

@@ -14,7 +14,7 @@ from wae_jax.errors import UserError
 from wae_jax.evaluation import metrics
 from wae_jax.evaluation.classes import classes_of
 from wae_jax.inference.fold import for_inference
-from wae_jax.models.classifier import Classifier
+from wae_jax.models.classifier import Classifier, run
 from wae_jax.runtime.devices import Parallel
 
 
@@ -28,11 +28,11 @@ def make_eval_step(model: Classifier, inference_model: Classifier | None = None)
     def eval_step(variables, batch):
         images = batch["image"]
         if inference_model is None:
-            outputs = model.apply(variables, images, train=False, reconstruct=True)
+            outputs = run(model, variables, images, reconstruct=True)
         else:
             trained, folded = variables
-            split = model.apply(trained, images, train=False, classify=False, reconstruct=True)
-            outputs = inference_model.apply(folded, images, train=False).replace(
+            split = run(model, trained, images, classify=False, reconstruct=True)
+            outputs = run(inference_model, folded, images).replace(
                 sub_images=split.sub_images,
                 images=split.images,
                 reconstruction=split.reconstruction,
@@ -45,8 +45,17 @@ def make_eval_step(model: Classifier, inference_model: Classifier | None = None)
 class Evaluator:
     """Evaluates variables of one model on one split; compiled once.
 
-    classes: those that the model is, or was, trained on.
-    inference_model: see :func:`make_eval_step`.
+    Args:
+        model: in its training form.
+        settings: of the data set.
+        split: which part of it.
+        parallel: where the step runs.
+        classes: those that the model is, or was, trained on.
+        inference_model: see :func:`make_eval_step`.
+
+    Raises:
+        UserError: no such data, or of other classes, or a batch that does not divide over the
+            devices.
     """
 
     def __init__(
@@ -85,7 +94,8 @@ class Evaluator:
             workers=self.settings.workers,
             bad_records=self.settings.bad_records,
         )
-        totals, pending = {}, None
+        totals: dict[str, float] = {}
+        pending = None
         for batch in loader:
             sums = self.step(variables, self.parallel.put_eval_batch(batch))
             # Read one batch late, so that the device always has the next one queued.
@@ -124,9 +134,12 @@ def evaluate_checkpoint(
 ) -> dict:
     """Evaluates a checkpoint, in its inference form; the figures with its stage and step.
 
-    split: another split of the data set, or empty for the run's evaluation split.
-    data_name: another data set with the same classes, or empty for the run's own.
-    bad_records: "error" or "skip", or empty for what the run's config says.
+    Args:
+        path: a training workdir or one of its checkpoint steps.
+        split: another split of the data set, or empty for the run's evaluation split.
+        data_dir: where the data set is, or empty for the run's own.
+        data_name: another data set with the same classes, or empty for the run's own.
+        bad_records: "error" or "skip", or empty for what the run's config says.
 
     Raises:
         UserError: no usable checkpoint, or no such data.

@@ -20,7 +20,10 @@ def rank_of_label(scores: jax.Array, labels: jax.Array) -> jax.Array:
 def image_sums(outputs: Outputs, batch, denormalise) -> dict[str, jax.Array]:
     """Sums over the unmasked images of a batch, each a float32 scalar; ``count`` is their number.
 
-    batch: "label" (B,) int32, "mask" (B,) float32. denormalise: model units -> 0..255.
+    Args:
+        outputs: of the batch.
+        batch: "label" (B,) int32, "mask" (B,) float32.
+        denormalise: model units -> 0..255.
     """
     mask, labels = batch["mask"], batch["label"]
     sums = {"count": mask.sum()}
@@ -32,7 +35,7 @@ def image_sums(outputs: Outputs, batch, denormalise) -> dict[str, jax.Array]:
         rank = rank_of_label(outputs.scores, labels)
         sums["top1"] = total((rank < 1).astype(jnp.float32))
         sums["top5"] = total((rank < TOP_K).astype(jnp.float32))
-    if outputs.fused_scores is not None:
+    if outputs.low_scores is not None and outputs.fused_scores is not None:
         sums["top1_low"] = total((rank_of_label(outputs.low_scores, labels) < 1) * 1.0)
         sums["top1_fused"] = total((rank_of_label(outputs.fused_scores, labels) < 1) * 1.0)
     if outputs.reconstruction is not None:

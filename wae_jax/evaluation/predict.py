@@ -17,6 +17,7 @@ from wae_jax.checkpoints.load import load_step
 from wae_jax.config import settings_from_config
 from wae_jax.errors import UserError
 from wae_jax.inference.fold import for_inference
+from wae_jax.models.classifier import scores_of
 
 BATCH_SIZE = 16
 
@@ -105,7 +106,7 @@ def predict_files(checkpoint: str, paths: Sequence[str], *, top: int = 5) -> Ite
 
     @jax.jit
     def probabilities(variables, images):
-        return jax.nn.softmax(model.apply(variables, images, train=False).scores)
+        return jax.nn.softmax(scores_of(model, variables, images))
 
     names = meta["class_names"] or [""] * meta["num_classes"]
     bad = []

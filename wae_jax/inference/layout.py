@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import traverse_util
 
-from wae_jax.models.classifier import Classifier
+from wae_jax.models.classifier import Classifier, scores_of
 from wae_jax.models.fast_conv import winograd_weights
 from wae_jax.models.layers import BY_OUTPUT, WINOGRAD, Conv, Dense
 
@@ -38,7 +38,7 @@ def lay_out(model: Classifier, variables, batch_shape: tuple[int, ...], platform
 
     with nn.intercept_methods(record):
         images = jax.ShapeDtypeStruct(batch_shape, jnp.uint8)
-        jax.eval_shape(lambda v, x: model.apply(v, x, train=False).scores, variables, images)
+        jax.eval_shape(lambda v, x: scores_of(model, v, x), variables, images)
     params = traverse_util.flatten_dict(variables["params"])
     for path, (positions, stride) in layers.items():
         form = _fastest_form(params.pop((*path, "kernel")), positions, stride)

@@ -1,8 +1,11 @@
 """One classifier = front end + backbone + light branch + heads."""
 
+from typing import Any, cast
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from wae_jax.config import HeadSettings, ModelSettings
 from wae_jax.errors import UserError
@@ -57,8 +60,11 @@ class Classifier(nn.Module):
     ) -> Outputs:
         """Runs the parts asked for.
 
-        train: batch norms use and update batch statistics, dropout is active.
-        classify: compute scores. reconstruct: run the decoder, where the front end has one.
+        Args:
+            images: RGB in 0..255, uint8 or float, (B, H, W, 3).
+            train: batch norms use and update batch statistics, dropout is active.
+            classify: compute scores.
+            reconstruct: run the decoder, where the front end has one.
         """
         images = self.normalise(images)
         sub_images = self.frontend.analyze(images, train=train)
@@ -78,6 +84,7 @@ class Classifier(nn.Module):
         low_scores = self.head_low([low], train=train)
         if inputs.high is None:
             return outputs.replace(scores=low_scores, low_scores=low_scores)
+        assert self.light is not None and self.head_fused is not None  # as two sub-images need
         high = self.light(inputs.high, train=train)
         fused_scores = self.head_fused([low, high], train=train)
         return outputs.replace(
@@ -100,7 +107,11 @@ def build_model(
 ) -> Classifier:
     """The classifier that ``settings`` describe, checked against the image size.
 
-    axis_name: the device axis, only for training under ``jax.pmap``.
+    Args:
+        settings: the config's ``model``.
+        num_classes: of the scores.
+        image_size: side of the images in pixels.
+        axis_name: the device axis, only for training under ``jax.pmap``.
 
     Raises:
         UserError: an unknown name or option, or an image size that the network cannot take.
@@ -130,6 +141,39 @@ def build_model(
     )
     check_image_size(model, image_size)
     return model
+
+
+def run(
+    model: Classifier,
+    variables: Any,
+    images: jax.Array | np.ndarray,
+    *,
+    classify: bool = True,
+    reconstruct: bool = False,
+) -> Outputs:
+    """What a model makes of images as in evaluation: ``model.apply``, whose type says more.
+
+    Args:
+        model: the classifier, in its training or its inference form.
+        variables: its variables.
+        images: RGB 0..255 (B, H, W, 3).
+        classify: compute scores.
+        reconstruct: run the decoder, where the front end has one.
+
+    Returns:
+        The outputs.
+    """
+    outputs = model.apply(
+        variables, images, train=False, classify=classify, reconstruct=reconstruct
+    )
+    return cast(Outputs, outputs)
+
+
+def scores_of(model: Classifier, variables: Any, images: jax.Array | np.ndarray) -> jax.Array:
+    """The scores (B, num_classes) of images (B, H, W, 3) in RGB 0..255, as in evaluation."""
+    scores = run(model, variables, images).scores
+    assert scores is not None  # as whenever it classifies
+    return scores
 
 
 def variable_shapes(model: Classifier, image_size: int):

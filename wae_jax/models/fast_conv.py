@@ -41,7 +41,7 @@ def patches(x: jax.Array, size: tuple[int, int], stride: int, padding: int) -> j
     )
 
 
-def winograd_weights(kernel: np.ndarray) -> list[np.ndarray]:
+def winograd_weights(kernel: jax.Array | np.ndarray) -> list[np.ndarray]:
     """(3, 3, in, out) -> 16 matrices (in, out), one for each product.
 
     Apart, because XLA would copy a slice of one array at each call.

@@ -35,19 +35,21 @@ class Conv(nn.Conv):
     stride 1, ``winograd_0`` .. ``winograd_15``, see :mod:`wae_jax.models.fast_conv`.
     """
 
+    strides: int = 1
+
     def __call__(self, x: jax.Array) -> jax.Array:
-        bias = self.get_variable("params", "bias")
+        bias: jax.Array | None = self.get_variable("params", "bias")
         if self.has_variable("params", BY_OUTPUT):
-            weights = self.get_variable("params", BY_OUTPUT)
-            size = weights.shape[1:3]
+            weights: jax.Array = self.get_variable("params", BY_OUTPUT)
+            size = weights.shape[1], weights.shape[2]
             return product(
                 weights.reshape(weights.shape[0], -1),
                 patches(x, size, self.strides, size[0] // 2),
                 bias,
             )
         if self.has_variable("params", WINOGRAD[0]):
-            weights = [self.get_variable("params", name) for name in WINOGRAD]
-            return winograd_conv(x, weights, bias)
+            factors: list[jax.Array] = [self.get_variable("params", name) for name in WINOGRAD]
+            return winograd_conv(x, factors, bias)
         return super().__call__(x)
 
 

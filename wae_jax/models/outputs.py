@@ -6,15 +6,16 @@ import jax
 from wae_jax.models.frontends.base import SubImages
 
 
-@flax.struct.dataclass
-class Outputs:
+class Outputs(flax.struct.PyTreeNode):
     """What a classifier returns; parts that do not exist or were not asked for are None.
 
-    scores: (B, num_classes) float32, the sum of the two below.
-    low_scores: from the low branch alone (s_L).
-    fused_scores: from both branches' features (s_C).
-    sub_images: the front end's sub-images before normalisation.
-    images: the normalised input (B, H, W, 3), and reconstruction: the decoder's, in its units.
+    Attributes:
+        scores: (B, num_classes) float32, the sum of the two below.
+        low_scores: from the low branch alone (s_L).
+        fused_scores: from both branches' features (s_C).
+        sub_images: the front end's sub-images before normalisation.
+        images: the normalised input (B, H, W, 3).
+        reconstruction: the decoder's, in the units of ``images``.
     """
 
     scores: jax.Array | None = None

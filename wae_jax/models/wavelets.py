@@ -61,15 +61,15 @@ def analyze(x: jax.Array, wavelet: str) -> Bands:
     """Transforms images by one level.
 
     Args:
-      x: (B, H, W, C), floating point, H and W at least 2. Sums are made in float32 or wider.
-      wavelet: 'cdf97' or 'haar'.
+        x: (B, H, W, C), floating point, H and W at least 2. Sums are made in float32 or wider.
+        wavelet: 'cdf97' or 'haar'.
 
     Returns:
-      `Bands`, each (B, ceil(H / 2), ceil(W / 2), C) in the dtype of `x`.
+        `Bands`, each (B, ceil(H / 2), ceil(W / 2), C) in the dtype of `x`.
 
     Raises:
-      ValueError: an unknown wavelet, or `x` not of this shape.
-      TypeError: `x` is not floating point.
+        ValueError: an unknown wavelet, or `x` not of this shape.
+        TypeError: `x` is not floating point.
     """
     split, _ = _transform(wavelet)
     _check_images(x)
@@ -83,19 +83,20 @@ def synthesize(bands: Bands, shape_hw: tuple[int, int], wavelet: str) -> jax.Arr
     """Inverts `analyze` exactly, up to rounding.
 
     Args:
-      bands: four arrays, each (B, ceil(H / 2), ceil(W / 2), C).
-      shape_hw: (H, W) of the image; the bands alone do not tell 2k - 1 from 2k.
-      wavelet: 'cdf97' or 'haar'.
+        bands: four arrays, each (B, ceil(H / 2), ceil(W / 2), C).
+        shape_hw: (H, W) of the image; the bands alone do not tell 2k - 1 from 2k.
+        wavelet: 'cdf97' or 'haar'.
 
     Returns:
-      The images (B, H, W, C) in the dtype of `bands.approx`.
+        The images (B, H, W, C) in the dtype of `bands.approx`.
 
     Raises:
-      ValueError: an unknown wavelet, or bands that do not fit `shape_hw`.
+        ValueError: an unknown wavelet, or bands that do not fit `shape_hw`.
     """
     _, merge = _transform(wavelet)
     height, width = shape_hw
     _check_bands(bands, height, width)
+    assert bands.approx is not None  # just checked
     approx, horizontal, vertical, diagonal = map(_widen, bands)
     low = merge(approx, vertical, _WIDTH, width)
     high = merge(horizontal, diagonal, _WIDTH, width)
@@ -106,24 +107,25 @@ def analyze_levels(x: jax.Array, wavelet: str, levels: int) -> tuple[Bands, ...]
     """Transforms images by several levels, each the transform of the approximation before it.
 
     Args:
-      x: (B, H, W, C), floating point.
-      wavelet: 'cdf97' or 'haar'.
-      levels: at least 1; the approximation entering each level must be 2x2 or larger.
+        x: (B, H, W, C), floating point.
+        wavelet: 'cdf97' or 'haar'.
+        levels: at least 1; the approximation entering each level must be 2x2 or larger.
 
     Returns:
-      One `Bands` per level, the finest first. Only the last, coarsest one keeps its `approx`.
+        One `Bands` per level, the finest first. Only the last, coarsest one keeps its `approx`.
 
     Raises:
-      ValueError: as `analyze`, or too many levels for the size of `x`.
-      TypeError: `x` is not floating point.
+        ValueError: as `analyze`, or too many levels for the size of `x`.
+        TypeError: `x` is not floating point.
     """
     if levels < 1:
         raise ValueError(f"levels must be at least 1, got {levels}")
     pyramid = [analyze(x, wavelet)]
     for _ in range(levels - 1):
-        finest = pyramid[-1]
-        pyramid[-1] = finest._replace(approx=None)
-        pyramid.append(analyze(finest.approx, wavelet))
+        approx = pyramid[-1].approx
+        assert approx is not None  # as always from `analyze`
+        pyramid[-1] = pyramid[-1]._replace(approx=None)
+        pyramid.append(analyze(approx, wavelet))
     return tuple(pyramid)
 
 
@@ -133,24 +135,25 @@ def synthesize_levels(
     """Inverts `analyze_levels`.
 
     Args:
-      pyramid: one `Bands` per level, the finest first; only the last one's `approx` is read.
-      shape_hw: (H, W) of the image.
-      wavelet: 'cdf97' or 'haar'.
+        pyramid: one `Bands` per level, the finest first; only the last one's `approx` is read.
+        shape_hw: (H, W) of the image.
+        wavelet: 'cdf97' or 'haar'.
 
     Returns:
-      The images (B, H, W, C).
+        The images (B, H, W, C).
 
     Raises:
-      ValueError: as `synthesize`, or an empty pyramid.
+        ValueError: as `synthesize`, or an empty pyramid.
     """
     if not pyramid:
         raise ValueError("the pyramid holds no levels")
-    sizes = [tuple(shape_hw)]
+    height, width = shape_hw
+    sizes = [(height, width)]
     for _ in pyramid[1:]:
         height, width = sizes[-1]
         sizes.append((_half(height), _half(width)))
-    image = pyramid[-1].approx
-    for bands, size in zip(reversed(pyramid), reversed(sizes), strict=True):
+    image = synthesize(pyramid[-1], sizes[-1], wavelet)
+    for bands, size in zip(reversed(pyramid[:-1]), reversed(sizes[:-1]), strict=True):
         image = synthesize(bands._replace(approx=image), size, wavelet)
     return image
 
@@ -162,7 +165,8 @@ def _split_cdf97(x, axis):
 def _merge_cdf97(low, high, axis, size):
     # Interleaved, the bands of a whole-sample symmetric signal are whole-sample symmetric too.
     bands = _interleave(low, high, axis, size)
-    return _interleave(*_filter_pair(bands, _EVEN, _ODD, axis), axis, size)
+    even, odd = _filter_pair(bands, _EVEN, _ODD, axis)
+    return _interleave(even, odd, axis, size)
 
 
 @jax.named_scope(MAC_SCOPE)

@@ -216,7 +216,10 @@ MODELS = {
 def import_network(file: Path, model: str, base: ModelSettings) -> Imported:
     """The network ``model`` (one of :data:`MODELS`) from a ``.caffemodel``.
 
-    base: a ``config.model`` for the keys that do not matter.
+    Args:
+        file: the file of weights.
+        model: its name.
+        base: a ``config.model`` for the keys that do not matter.
 
     Raises:
         UserError: no such model, an unreadable file, or arrays that are not this network's.

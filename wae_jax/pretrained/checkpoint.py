@@ -40,8 +40,9 @@ def check_out(out: str) -> Path:
 def read_labels(file: str) -> tuple[str, ...]:
     """Class names in the order of their numbers.
 
-    file: a name per line, or JSON: a list of names, or an object of number -> name or (as in
-        Keras) number -> [WordNet id, name].
+    Args:
+        file: a name per line, or JSON: a list of names, or an object of number -> name or (as in
+            Keras) number -> [WordNet id, name].
 
     Raises:
         UserError: another kind of file, or numbers with gaps.
@@ -59,10 +60,15 @@ def read_labels(file: str) -> tuple[str, ...]:
 
 
 def write_checkpoint(imported: Imported, settings: Settings, out: str) -> Path:
-    """Writes an imported network as a checkpoint like those of training; returns its folder.
+    """Writes an imported network as a checkpoint like those of training.
 
-    settings: of a run; their model and image size become the network's own.
-    out: a folder that does not exist yet, or is empty; it appears whole or not at all.
+    Args:
+        imported: the network.
+        settings: of a run; their model and image size become the network's own.
+        out: a folder that does not exist yet, or is empty; it appears whole or not at all.
+
+    Returns:
+        Its folder.
 
     Raises:
         UserError: there is something at ``out``, or it cannot be written.

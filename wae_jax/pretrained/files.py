@@ -72,8 +72,9 @@ def _read_pytorch(path: Path) -> dict[str, np.ndarray]:
 class KerasFile:
     """What a Keras file holds.
 
-    arrays: by "layer/weight", as "conv1/kernel" or "bn_conv1/moving_variance".
-    layers: the layers' configs by name; empty where the file has weights alone.
+    Attributes:
+        arrays: by "layer/weight", as "conv1/kernel" or "bn_conv1/moving_variance".
+        layers: the layers' configs by name; empty where the file has weights alone.
     """
 
     arrays: dict[str, np.ndarray]

@@ -3,8 +3,6 @@
 import re
 from pathlib import Path
 
-import numpy as np
-
 from wae_jax.config import ModelSettings
 from wae_jax.errors import UserError
 from wae_jax.models.backbones import BLOCKS, PLANS
@@ -65,8 +63,8 @@ def resnet_entries(name: str, *, old: bool, last: str) -> list[Entry]:
     for stage, count in enumerate(BLOCKS[name][1], start=1):
         for block in range(1, count + 1):
             ours = f"stage{stage}_block{block}"
-            for conv in (1, 2, 3):
-                layers[f"{ours}/conv{conv}", f"{ours}/norm{conv}"] = names(stage, block, conv)
+            for i in (1, 2, 3):
+                layers[f"{ours}/conv{i}", f"{ours}/norm{i}"] = names(stage, block, i)
             if block == 1:
                 layers[f"{ours}/shortcut_conv", f"{ours}/shortcut_norm"] = names(stage, block, 0)
     entries = layer_entries("head_low/scores", last)
@@ -96,7 +94,10 @@ def _norm_epsilon(file: Path, content: KerasFile, *, default: float) -> float:
 def import_network(file: Path, model: str, base: ModelSettings) -> Imported:
     """The network ``model`` (one of :data:`MODELS`) from a layers model or .h5 file.
 
-    base: a ``config.model`` for the keys that do not matter.
+    Args:
+        file: the file of weights.
+        model: its name.
+        base: a ``config.model`` for the keys that do not matter.
 
     Raises:
         UserError: no such model, an unreadable file, or arrays that are not this network's.
@@ -129,7 +130,7 @@ def import_network(file: Path, model: str, base: ModelSettings) -> Imported:
             "backbone.stride_on": "1x1",
         }
     scores = arrays.get(f"{last}/bias")
-    num_classes = len(scores) if np.ndim(scores) == 1 else 1000
+    num_classes = len(scores) if scores is not None and scores.ndim == 1 else 1000
     return assemble(
         arrays,
         entries,

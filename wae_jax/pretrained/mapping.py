@@ -28,10 +28,11 @@ def _as_is(array: np.ndarray) -> np.ndarray:
 class Entry:
     """One array of the network.
 
-    target: its path, as "params/backbone/conv1_1/kernel".
-    sources: name of the array that it is made from, and of those that correct it, which other
-        entries may need too.
-    convert: those arrays -> the target; raises ValueError where their shapes do not allow it.
+    Attributes:
+        target: its path, as "params/backbone/conv1_1/kernel".
+        sources: name of the array that it is made from, and of those that correct it, which other
+            entries may need too.
+        convert: those arrays -> the target; raises ValueError where their shapes do not allow it.
     """
 
     target: str
@@ -49,9 +50,12 @@ def apply(
 ) -> dict[str, Any]:
     """The network's variables, float32, nested as ``shapes``.
 
-    arrays: the source's, by name. shapes: nested, leaves with ``.shape``: what must be filled.
-    what: names file and network in the error message.
-    ignored: regular expression on whole names of arrays that the network has no use for.
+    Args:
+        arrays: the source's, by name.
+        entries: one for each array of the network.
+        shapes: nested, leaves with ``.shape``: what must be filled.
+        what: names file and network in the error message.
+        ignored: regular expression on whole names of arrays that the network has no use for.
 
     Raises:
         UserError: arrays that are missing, left over, of a wrong shape or type, or not finite.
@@ -138,7 +142,9 @@ def kernel_from_flattened(*channels_and_sides: tuple[int, int, int]):
     """Converter of the (out, in) kernel of an FC layer on features that were flattened.
 
     PyTorch and Caffe flatten channel-first, (C, h, w); the networks here (h, w, C).
-    channels_and_sides: (C, h, w) of each branch whose flattened features follow each other.
+
+    Args:
+        *channels_and_sides: (C, h, w) of each branch whose flattened features follow each other.
     """
 
     def convert(kernel: np.ndarray) -> np.ndarray:

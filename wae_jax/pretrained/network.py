@@ -19,11 +19,12 @@ from wae_jax.pretrained.mapping import Entry, apply
 class Imported:
     """A network of this package with weights from elsewhere.
 
-    origin: in words, for messages: source, model and file.
-    model: its settings, the input convention included.
-    variables: {"params": ..., "batch_stats": ...}, float32 numpy.
-    class_names: one per class, or empty where the source has none.
-    report: lines that say what did not come from the source.
+    Attributes:
+        origin: in words, for messages: source, model and file.
+        model: its settings, the input convention included.
+        variables: {"params": ..., "batch_stats": ...}, float32 numpy.
+        class_names: one per class, or empty where the source has none.
+        report: lines that say what did not come from the source.
     """
 
     origin: str
@@ -54,8 +55,18 @@ def assemble(
 ) -> Imported:
     """Builds the network that ``model`` describes and fills it from ``arrays``, see :func:`apply`.
 
-    fresh: paths (as "params/frontend/decoder_low") that the source does not have; they get initial
-    values, and the report names them.
+    Args:
+        arrays: the source's, by name.
+        entries: one for each array that is filled.
+        file: where they come from, for messages.
+        origin: in words, see :class:`Imported`.
+        model: settings of the network.
+        num_classes: of the scores.
+        image_size: side of the images in pixels.
+        class_names: one per class, or empty.
+        ignored: regular expression on names of arrays that the network has no use for.
+        fresh: paths (as "params/frontend/decoder_low") that the source does not have; they get
+            initial values, and the report names them.
 
     Raises:
         UserError: the arrays are not those of this network.

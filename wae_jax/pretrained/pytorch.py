@@ -126,7 +126,11 @@ def vgg_entries(name: str, *, batch_norm: bool, timm: bool) -> list[Entry]:
 def import_network(file: Path, model: str, base: ModelSettings, *, source: str) -> Imported:
     """The network ``model`` (one of :data:`MODELS`) from a .safetensors or .pth file.
 
-    source: "torchvision" or "timm". base: a ``config.model`` for the keys that do not matter.
+    Args:
+        file: the file of weights.
+        model: its name.
+        base: a ``config.model`` for the keys that do not matter.
+        source: "torchvision" or "timm".
 
     Raises:
         UserError: no such model, an unreadable file, or arrays that are not this network's.
@@ -169,7 +173,8 @@ def from_arrays(
         entries = resnet_entries(name)
         changes |= {"head.kind": "pool"}
         last = "fc.bias"
-    num_classes = len(arrays[last]) if np.ndim(arrays.get(last)) == 1 else 1000
+    scores = arrays.get(last)
+    num_classes = len(scores) if scores is not None and scores.ndim == 1 else 1000
     return assemble(
         arrays,
         entries,

@@ -19,15 +19,18 @@ def slim(
     inputs. All convs that write to one residual stream keep the same channels, chosen by the sum
     of their squared norms.
 
-    params, stats: the wide trunk's. narrow: the narrow one's initial parameters, for their shapes;
-    a first conv that reads another number of channels than the wide one's stays as it is there.
+    Args:
+        params, stats: the wide trunk's.
+        narrow: the narrow one's initial parameters, for their shapes; a first conv that reads
+            another number of channels than the wide one's stays as it is there.
     """
     plan = _vgg_plan(params) if "conv1_1/kernel" in params else _resnet_plan(params)
     strength: dict[str, np.ndarray] = {}
     for conv, (_, outputs) in plan.items():
         energy = np.square(params[f"{conv}/kernel"], dtype=np.float64).sum((0, 1, 2))
         strength[outputs] = strength.get(outputs, 0.0) + energy
-    new_params, new_stats = {}, {}
+    new_params: dict[str, np.ndarray] = {}
+    new_stats: dict[str, np.ndarray] = {}
     kept: dict[str, np.ndarray] = {}
     for conv, (inputs, outputs) in plan.items():
         start = narrow[f"{conv}/kernel"]

@@ -27,6 +27,8 @@ def say(text: str) -> None:
 class _Lines(tqdm.tqdm):
     """A bar for logs: a line of its own now and then, nothing redrawn."""
 
+    disable: bool  # tqdm's own
+
     def display(self, msg: str | None = None, pos: int | None = None) -> bool:
         print(str(self) if msg is None else msg, file=sys.stderr, flush=True)
         return True

@@ -33,6 +33,7 @@ def start(settings: ParallelSettings) -> None:
     if jax.distributed.is_initialized():
         return
     asked = settings.coordinator == AUTO
+    join: Callable[[], None]
     if settings.coordinator and not asked:
         join = functools.partial(
             jax.distributed.initialize,
@@ -102,8 +103,12 @@ class Parallel:
     def compile_train_step(self, step: Callable, constants=None) -> Callable:
         """``step(state, batch, constants, *, axis_name)`` -> compiled ``step(state, batch)``.
 
-        constants: arrays that every step reads (a teacher's variables); put on all devices once,
-            and arguments of the program, not part of its code. The state passed in is donated.
+        The state passed in is donated.
+
+        Args:
+            step: the pure step.
+            constants: arrays that every step reads (a teacher's variables); put on all devices
+                once, and arguments of the program, not part of its code.
         """
         if self.mode == "pmap":
             compiled = jax.pmap(

@@ -19,7 +19,7 @@ class OneOf:
 
     def check(self, key: str, value: str) -> None:
         """Raises UserError where ``value`` of ``config.<key>`` is none of them."""
-        choose(key, value, self.names)
+        check_choice(key, value, self.names)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,16 +46,21 @@ def one_of(*names: str) -> OneOf:
     return OneOf(names)
 
 
-def choose(key: str, name: str, options: Collection[str] | Mapping[str, T]) -> T:
-    """``options[name]`` (or ``name`` itself), with an error that lists what there is.
+def choose(key: str, name: str, options: Mapping[str, T]) -> T:
+    """``options[name]``, with an error that lists what there is.
 
     Raises:
         UserError: ``name`` is not one of ``options``.
     """
+    check_choice(key, name, options)
+    return options[name]
+
+
+def check_choice(key: str, name: str, options: Collection[str]) -> None:
+    """Raises UserError where ``name`` of ``config.<key>`` is none of ``options``."""
     if name not in options:
         close = difflib.get_close_matches(str(name), list(options), n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
         raise UserError(
             f"config.{key} is {name!r}{hint}; it must be one of: {', '.join(sorted(options))}"
         )
-    return options[name] if isinstance(options, Mapping) else name

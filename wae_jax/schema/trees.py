@@ -4,11 +4,20 @@ import copy
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, TypeVar, get_origin, get_type_hints
+from typing import Any, ClassVar, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
 from wae_jax.errors import UserError
 
 T = TypeVar("T")
+
+
+class _Dataclass(Protocol):
+    """An instance of any dataclass, to type checkers."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+
+D = TypeVar("D", bound=_Dataclass)
 
 
 def merge(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,13 +58,13 @@ def build(kind: type[T], values: Any, key: str) -> T:
 
 def _value(kind: Any, value: Any, key: str) -> Any:
     """One value as a field's type wants it, checked against its range."""
-    origin, arguments = get_origin(kind), getattr(kind, "__args__", ())
+    origin, arguments = get_origin(kind), get_args(kind)
     if hasattr(kind, "__metadata__"):
         value = _value(arguments[0], value, key)
         for limits in kind.__metadata__:
             limits.check(key.removeprefix("config."), value)
         return value
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return build(kind, value, key)
     if origin is Mapping and isinstance(value, Mapping):
         item = arguments[1]
@@ -74,7 +83,7 @@ def _value(kind: Any, value: Any, key: str) -> Any:
     return value
 
 
-def changed(settings: T, changes: Mapping[str, Any]) -> T:
+def changed(settings: D, changes: Mapping[str, Any]) -> D:
     """Settings with dotted keys changed, as ``{"backbone.name": "vgg16"}``.
 
     Raises:
@@ -90,7 +99,7 @@ def changed(settings: T, changes: Mapping[str, Any]) -> T:
 
 def differences(one: Any, other: Any) -> dict[str, tuple[Any, Any]]:
     """Dotted key -> its two values, for every key in which two dataclasses of a kind differ."""
-    found = {}
+    found: dict[str, tuple[Any, Any]] = {}
     for field in dataclasses.fields(one):
         a, b = getattr(one, field.name), getattr(other, field.name)
         if dataclasses.is_dataclass(a) and type(a) is type(b):

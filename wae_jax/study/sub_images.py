@@ -9,6 +9,7 @@ from wae_jax.checkpoints.load import load_step
 from wae_jax.config import ModelSettings, settings_from_config
 from wae_jax.errors import UserError
 from wae_jax.evaluation.classes import classes_of
+from wae_jax.models.classifier import run
 from wae_jax.models.frontends import SINGLE
 
 
@@ -61,7 +62,8 @@ def draw_sub_images(
     transform = data.make_transform(d.augmentation, d.image_size, train=False)
     records = data.DecodedRecords(source)
     batch = next(iter(data.make_eval_loader(records, transform, batch_size=count)))
-    outputs = model.apply(variables, batch["image"], train=False, reconstruct=True)
+    outputs = run(model, variables, batch["image"], reconstruct=True)
+    assert outputs.sub_images is not None  # as after every run
     low, high = (
         np.asarray(x, np.float32) for x in (outputs.sub_images.low, outputs.sub_images.high)
     )

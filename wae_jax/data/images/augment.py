@@ -28,10 +28,11 @@ class ImageOp(Protocol):
     """Changes one image at random.
 
     Attributes:
-      draws: random numbers used per image.
+        draws: random numbers used per image.
     """
 
-    draws: int
+    @property
+    def draws(self) -> int: ...
 
     def __call__(self, image: np.ndarray, numbers: np.ndarray) -> np.ndarray:
         """uint8 (H, W, 3) and float64 (draws,) in [0, 1) -> uint8 (H, W, 3)."""
@@ -139,7 +140,7 @@ class Mix:
     Beta(alpha, alpha), and cutmix's is counted in the pixels exchanged.
 
     Attributes:
-      mixup, cutmix: alpha of each; 0 is off.
+        mixup, cutmix: alpha of each; 0 is off.
     """
 
     mixup: float
@@ -160,13 +161,13 @@ class Mix:
         """The part of a batch that is new.
 
         Args:
-          images: uint8 (b, S, S, 3), b even; changed in place.
-          labels: int32 (b,).
-          numbers: float64 (b, draws) in [0, 1); a pair uses those of its first image.
+            images: uint8 (b, S, S, 3), b even; changed in place.
+            labels: int32 (b,).
+            numbers: float64 (b, draws) in [0, 1); a pair uses those of its first image.
 
         Returns:
-          "image"; "label", the one that has the larger share in the image; "other_label", the one
-          that has the rest; "label_weight" float32 (b,), the share of "label".
+            "image"; "label", the one that has the larger share in the image; "other_label", the one
+            that has the rest; "label_weight" float32 (b,), the share of "label".
         """
         pairs = images.reshape(-1, 2, *images.shape[1:])
         shares = np.array([self._mix(pair, n) for pair, n in zip(pairs, numbers[::2], strict=True)])
@@ -212,7 +213,7 @@ def train_transform(settings: DataSettings) -> transforms.Transform:
     """Crop and flip of the config's kind, then colour jitter and RandAugment where they are on.
 
     Raises:
-      UserError: no such kind.
+        UserError: no such kind.
     """
     crop = transforms.make_transform(
         settings.augmentation, settings.image_size, train=True, pad=settings.crop_padding

@@ -47,7 +47,7 @@ def decode(data: bytes) -> np.ndarray:
     """Decodes an image file as exactly as its format allows: uint8 (H, W, 3).
 
     Raises:
-      DecodeError: the bytes are no image, cut short or damaged.
+        DecodeError: the bytes are no image, cut short or damaged.
     """
     return np.asarray(EncodedImage(data))
 
@@ -56,22 +56,24 @@ class EncodedImage:
     """An image file that is decoded when asked, and then no more of it than needed.
 
     Attributes:
-      shape: (height, width, 3).
+        shape: (height, width, 3).
 
     Raises:
-      DecodeError: also from its methods: the bytes are no image, cut short or damaged.
+        DecodeError: also from its methods: the bytes are no image, cut short or damaged.
     """
 
     def __init__(self, data: bytes):
         self._data = data
-        self._image = None  # decoded already, where the format has no cheaper way to its size
+        # Decoded already, where the format has no cheaper way to its size.
+        self._image: np.ndarray | None = None
         try:
-            self.shape = _plain_jpeg_shape(data) if data.startswith(_JPEG_MAGIC) else None
-            if self.shape is None:
+            shape = _plain_jpeg_shape(data) if data.startswith(_JPEG_MAGIC) else None
+            if shape is None:
                 self._image = _decode_other(data)
-                self.shape = self._image.shape
+                shape = self._image.shape
         except _ERRORS as error:
             raise _error(data, error) from error
+        self.shape: tuple[int, int, int] = shape
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         """The whole image by the accurate inverse DCT and interpolated chroma."""
@@ -87,12 +89,13 @@ class EncodedImage:
         decoded; damage below is not seen then. A file without a JPEG's end is decoded whole.
 
         Args:
-          box: the part.
-          size: height and width that the result should have at least, as far as the part has them.
-          fast: decode with a slightly inexact inverse DCT and chroma that is not interpolated.
+            box: the part.
+            size: height and width that the result should have at least, as far as the part has
+                them.
+            fast: decode with a slightly inexact inverse DCT and chroma that is not interpolated.
 
         Returns:
-          uint8 (h, w, 3): the box, or its pixels at 1/2, 1/4 or 1/8 scale. May be a view.
+            uint8 (h, w, 3): the box, or its pixels at 1/2, 1/4 or 1/8 scale. May be a view.
         """
         top, left, height, width = box
         if self._image is not None:
@@ -176,10 +179,10 @@ def _plain_jpeg_shape(data: bytes) -> tuple[int, int, int] | None:
 
 def _decode_other(data: bytes) -> np.ndarray:
     if data.startswith(_PNG_MAGIC):
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), _CV2_FLAGS)
-        if image is None:
+        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), _CV2_FLAGS)
+        if bgr is None:
             raise ValueError("PNG is cut short or damaged")
-        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
     with PIL.Image.open(io.BytesIO(data)) as image:
         # TIFF also has pixels of more than 8 bits, which Pillow would clip and not scale.
         if image.mode.startswith("I;16"):

@@ -6,6 +6,7 @@ mostly as one table look-up or one pass of OpenCV.
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 _LEVELS = np.arange(256, dtype=np.float64)
 _LUMINANCE = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
@@ -91,20 +92,20 @@ def solarize(image: np.ndarray, threshold: float) -> np.ndarray:
     return _look_up(image, table)
 
 
-def affine(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+def affine(image: np.ndarray, matrix: npt.ArrayLike) -> np.ndarray:
     """Draws the image anew, bilinearly; what lies outside is ``FILL``.
 
     Args:
-      image: uint8 (H, W, 3).
-      matrix: (2, 3), from places in the result to places in the image, both (x, y) in pixels from
-        the upper left corner of the upper left pixel.
+        image: uint8 (H, W, 3).
+        matrix: (2, 3), from places in the result to places in the image, both (x, y) in pixels from
+            the upper left corner of the upper left pixel.
     """
-    matrix = np.array(matrix, np.float64)
-    matrix[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5  # OpenCV counts from that pixel's centre
+    places = np.array(matrix, np.float64)
+    places[:, 2] += places[:, :2] @ (0.5, 0.5) - 0.5  # OpenCV counts from that pixel's centre
     height, width = image.shape[:2]
     return cv2.warpAffine(
         image,
-        matrix,
+        places,
         (width, height),
         borderValue=FILL,
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
@@ -113,12 +114,12 @@ def affine(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 def shear_x(image: np.ndarray, slope: float) -> np.ndarray:
     """Moves each row sideways by its distance from the top times the slope."""
-    return affine(image, [[1, slope, 0], [0, 1, 0]])
+    return affine(image, [[1.0, slope, 0.0], [0.0, 1.0, 0.0]])
 
 
 def shear_y(image: np.ndarray, slope: float) -> np.ndarray:
     """Moves each column by its distance from the left times the slope."""
-    return affine(image, [[1, 0, 0], [slope, 1, 0]])
+    return affine(image, [[1.0, 0.0, 0.0], [slope, 1.0, 0.0]])
 
 
 def translate_x(image: np.ndarray, fraction: float) -> np.ndarray:

@@ -9,7 +9,7 @@ or when. Normalisation is left to the device.
 import dataclasses
 import math
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Literal, Protocol
 
 import cv2
 import numpy as np
@@ -28,25 +28,28 @@ class Transform(Protocol):
     """Images of one batch in, one array out.
 
     Attributes:
-      size: height and width of what comes out, in pixels.
-      draws: random numbers used per image.
+        size: height and width of what comes out, in pixels.
+        draws: random numbers used per image.
     """
 
-    size: int
-    draws: int
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def draws(self) -> int: ...
 
     def __call__(self, images: Iterable[Image], numbers: np.ndarray) -> np.ndarray:
         """Transforms b images.
 
         Args:
-          images: b images (H, W, 3), or one array (b, H, W, 3); gone through once.
-          numbers: float64 (b, draws) in [0, 1).
+            images: b images (H, W, 3), or one array (b, H, W, 3); gone through once.
+            numbers: float64 (b, draws) in [0, 1).
 
         Returns:
-          uint8 (b, size, size, 3).
+            uint8 (b, size, size, 3).
 
         Raises:
-          DecodeError: an encoded image is damaged.
+            DecodeError: an encoded image is damaged.
         """
 
 
@@ -55,9 +58,9 @@ class SmallTrain:
     """Pad, crop at random, flip at random: the usual training transform of CIFAR-10.
 
     Attributes:
-      size: height and width of the images, before and after.
-      pad: pixels added on each side before the crop.
-      pad_mode: "reflect" or "zero".
+        size: height and width of the images, before and after.
+        pad: pixels added on each side before the crop.
+        pad_mode: "reflect" or "zero".
     """
 
     size: int
@@ -72,7 +75,9 @@ class SmallTrain:
     def __call__(self, images: Iterable[Image], numbers: np.ndarray) -> np.ndarray:
         images = _stack_same_size(images, self.size)
         margin = (self.pad, self.pad)
-        mode = "reflect" if self.pad_mode == "reflect" else "constant"
+        mode: Literal["reflect", "constant"] = (
+            "reflect" if self.pad_mode == "reflect" else "constant"
+        )
         padded = np.pad(images, ((0, 0), margin, margin, (0, 0)), mode)
         tops, lefts = (numbers[:, :2].T * (2 * self.pad + 1)).astype(int)
         flips = numbers[:, 2] < 0.5
@@ -100,9 +105,9 @@ class ImageNetTrain:
     """Random resized crop (Szegedy et al., 2015) and random flip.
 
     Attributes:
-      size: height and width of the result.
-      scale: range of the crop's area as a fraction of the image's area, uniform.
-      ratio: range of the crop's width over height, log-uniform.
+        size: height and width of the result.
+        scale: range of the crop's area as a fraction of the image's area, uniform.
+        ratio: range of the crop's width over height, log-uniform.
     """
 
     size: int = 224
@@ -113,8 +118,9 @@ class ImageNetTrain:
     def __call__(self, images: Iterable[Image], numbers: np.ndarray) -> np.ndarray:
         out = np.empty((len(numbers), self.size, self.size, 3), np.uint8)
         for target, image, draws in zip(out, images, numbers, strict=True):
-            crop = _region(image, self.crop_box(*image.shape[:2], draws), self.size, fast=True)
-            resize_into(target, crop)
+            height, width = image.shape[:2]
+            box = self.crop_box(height, width, draws)
+            resize_into(target, _region(image, box, self.size, fast=True))
             if draws[-1] < 0.5:
                 cv2.flip(target, 1, dst=target)
         return out
@@ -138,7 +144,7 @@ class ImageNetEval:
     """Resizes the shorter side to `resize` with antialiasing, then crops the centre.
 
     Raises:
-      UserError: `resize` is smaller than `size`.
+        UserError: `resize` is smaller than `size`.
     """
 
     size: int = 224
@@ -182,8 +188,8 @@ def _centred(side: int, size: int, factor: float) -> tuple[float, float, range]:
     """Where a centre crop of `size` lies along a side that is resized by 1/`factor`.
 
     Returns:
-      Its first and last edge, and the pixels from which it is made: Pillow's filter reaches one
-      resized pixel further. The first is a multiple of 8, JPEG's largest scale.
+        Its first and last edge, and the pixels from which it is made: Pillow's filter reaches one
+        resized pixel further. The first is a multiple of 8, JPEG's largest scale.
     """
     resized = round(side / factor)
     offset = (resized - size) // 2
@@ -201,8 +207,8 @@ def resize_into(target: np.ndarray, image: np.ndarray) -> None:
     antialiased bilinear resize by the factor s, s^2 / 6. Below that OpenCV's area filter.
 
     Args:
-      target: uint8 (h, w, 3), contiguous; gets the result.
-      image: uint8 (H, W, 3).
+        target: uint8 (h, w, 3), contiguous; gets the result.
+        image: uint8 (H, W, 3).
     """
     height, width = target.shape[:2]
     factors = image.shape[1] / width, image.shape[0] / height
@@ -227,14 +233,14 @@ def make_transform(kind: str, size: int, train: bool, *, pad: int = 4) -> Transf
     """Returns the transform of a kind of data.
 
     Args:
-      kind: "small" (images of `size` already, as in CIFAR-10) or "imagenet" (photos of any size).
-      size: height and width of the result, in pixels.
-      train: with augmentation, or the fixed transform for evaluation. For "imagenet" the latter
-        keeps the usual 256 to 224 proportion.
-      pad: for training on "small" images, the most that a crop is shifted, in pixels.
+        kind: "small" (images of `size` already, as in CIFAR-10) or "imagenet" (photos of any size).
+        size: height and width of the result, in pixels.
+        train: with augmentation, or the fixed transform for evaluation. For "imagenet" the latter
+            keeps the usual 256 to 224 proportion.
+        pad: for training on "small" images, the most that a crop is shifted, in pixels.
 
     Raises:
-      UserError: no such kind.
+        UserError: no such kind.
     """
     if kind == "small":
         return SmallTrain(size, pad) if train else SmallEval(size)

@@ -45,7 +45,7 @@ class Examples:
         What is left out is zeros.
 
         Raises:
-          UserError: a record is bad, and the policy is "error".
+            UserError: a record is bad, and the policy is "error".
         """
         try:
             images, labels = self.make(epochs, records)

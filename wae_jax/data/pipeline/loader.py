@@ -104,27 +104,27 @@ def make_train_loader(
     """Makes the endless stream of shuffled epochs, batch by batch; nothing is dropped.
 
     Args:
-      records: the split to train on; all loaders of one split share them.
-      transform: from `augment.train_transform` or `transforms.make_transform(..., train=True)`.
-      batch_size: examples per global batch, over all processes.
-      seed: decides order, crops and flips; 0 <= seed < 2**63.
-      start_batch: global batch to begin with; 0, or `next_batch` of a kept state.
-      num_batches: batches to hand out before the end, or None for no end.
-      process_index, process_count: this process gets the contiguous slice of each global batch that
-        has its number.
-      workers: processes that make batches; 0 for threads in this one. The script must guard its
-        entry point by `if __name__ == "__main__":`, as workers import it.
-      threads: threads that make batches, in this process or in each worker. Default: one per core
-        for photos that are decoded here, else one.
-      prefetch: batches made ahead, in this process or in each worker.
-      mix: from `augment.make_mix`; adds "other_label" and "label_weight" to the batches.
-      bad_records: what happens where a record cannot be used: "error" or "skip". A skipped record
-        is replaced by another one, drawn from the seed, the epoch and the record itself: all others
-        keep their place.
+        records: the split to train on; all loaders of one split share them.
+        transform: from `augment.train_transform` or `transforms.make_transform(..., train=True)`.
+        batch_size: examples per global batch, over all processes.
+        seed: decides order, crops and flips; 0 <= seed < 2**63.
+        start_batch: global batch to begin with; 0, or `next_batch` of a kept state.
+        num_batches: batches to hand out before the end, or None for no end.
+        process_index, process_count: this process gets the contiguous slice of each global batch
+            that has its number.
+        workers: processes that make batches; 0 for threads in this one. The script must guard its
+            entry point by `if __name__ == "__main__":`, as workers import it.
+        threads: threads that make batches, in this process or in each worker. Default: one per core
+            for photos that are decoded here, else one.
+        prefetch: batches made ahead, in this process or in each worker.
+        mix: from `augment.make_mix`; adds "other_label" and "label_weight" to the batches.
+        bad_records: what happens where a record cannot be used: "error" or "skip". A skipped record
+            is replaced by another one, drawn from the seed, the epoch and the record itself: all
+            others keep their place.
 
     Raises:
-      UserError: the batch size cannot be shared evenly between the processes, or not in pairs
-        to mix, or there is no such policy; on iterating: a bad record.
+        UserError: the batch size cannot be shared evenly between the processes, or not in pairs
+            to mix, or there is no such policy; on iterating: a bad record.
     """
     if mix:
         mix.check_batch_size("the batch size", batch_size, process_count)
@@ -178,7 +178,7 @@ def check_resume(state: dict[str, Any], loader: TrainLoader) -> None:
     """Makes sure that a loader continues the stream that `state` was taken from.
 
     Raises:
-      UserError: seed, batch size, data set, split or its size differ.
+        UserError: seed, batch size, data set, split or its size differ.
     """
     new = loader.state()
     differing = [

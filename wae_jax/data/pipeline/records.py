@@ -21,14 +21,14 @@ class DecodedRecords:
     between threads. A pickled copy starts with an empty memory.
 
     Attributes:
-      source: what is read.
-      kept: whether decoded images stay in memory.
+        source: what is read.
+        kept: whether decoded images stay in memory.
     """
 
     def __init__(self, source: Source):
         self.source = source
         self._lock = threading.Lock()
-        self._images = None  # uint8 (N, H, W, 3), allocated by the system page by page
+        self._images: np.ndarray | None = None
         self._labels = np.full(len(source), -1, np.int32)  # -1: not decoded yet
         shape = source.info.image_shape
         self.kept = shape is not None and len(source) * math.prod(shape) <= _MAX_KEPT_BYTES
@@ -37,12 +37,12 @@ class DecodedRecords:
         """Returns the images and labels of int64 (b,) record numbers.
 
         Returns:
-          Images: uint8 (b, H, W, 3) from memory, or an iterator over b images that are decoded when
-          needed, so that large photos need not be in memory together. Labels: int32 (b,).
+            Images: uint8 (b, H, W, 3) from memory, or an iterator over b images that are decoded
+            when needed, so that large photos need not be in memory together. Labels: int32 (b,).
 
         Raises:
-          BadRecordError: on reading or iterating: one of them cannot be read or decoded, or its
-            label is no class.
+            BadRecordError: on reading or iterating: one of them cannot be read or decoded, or its
+                label is no class.
         """
         if not self.kept:
             encoded, labels = self._read_encoded(records)
@@ -50,21 +50,28 @@ class DecodedRecords:
         missing = np.unique(records[self._labels[records] < 0])
         if len(missing):
             self._remember(missing)
-        return self._images[records], self._labels[records]
+        return self._memory()[records], self._labels[records]
+
+    def _memory(self) -> np.ndarray:
+        """All kept images, uint8 (N, H, W, 3), allocated by the system page by page."""
+        with self._lock:
+            if self._images is None:
+                shape = self.source.info.image_shape
+                assert shape is not None  # otherwise nothing is kept
+                self._images = np.empty((len(self.source), *shape), np.uint8)
+            return self._images
 
     def _remember(self, records: np.ndarray) -> None:
         encoded, labels = self._read_encoded(records)
-        with self._lock:
-            if self._images is None:
-                self._images = np.empty((len(self.source), *self.source.info.image_shape), np.uint8)
+        images = self._memory()
         for record, data in zip(records, encoded, strict=True):
             image = decode(data)
-            if image.shape != self._images.shape[1:]:
+            if image.shape != images.shape[1:]:
                 raise DecodeError(
-                    f"its image has shape {image.shape} and not {self._images.shape[1:]} as the "
+                    f"its image has shape {image.shape} and not {images.shape[1:]} as the "
                     "metadata says"
                 )
-            self._images[record] = image
+            images[record] = image
         self._labels[records] = labels  # last: a label says that the image is there
 
     def _read_encoded(self, records: np.ndarray) -> tuple[tuple[bytes, ...], np.ndarray]:
@@ -75,8 +82,5 @@ class DecodedRecords:
                 raise BadRecordError(f"its label {label} is none of 0..{classes - 1}")
         return encoded, np.array(labels, np.int32)
 
-    def __getstate__(self):
-        return {"source": self.source}
-
-    def __setstate__(self, state):
-        self.__init__(**state)
+    def __reduce__(self):
+        return DecodedRecords, (self.source,)

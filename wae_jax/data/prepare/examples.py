@@ -1,5 +1,6 @@
 """From a list of photos to the records, order, shards and metadata that TFDS would give them."""
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,15 +21,20 @@ ReadPhoto = Callable[[np.void], bytes]
 
 
 def photo_list(rows: list[tuple[str, int, int, int, int]]) -> np.ndarray:
-    """Returns a structured array, 40 to 100 bytes a photo, of (n,) rows with the fields
+    """Makes a photo list: a structured array, 40 to 100 bytes a photo.
 
-    name: value of the feature `file_name`, unique, UTF-8.
-    label: class number.
-    offset, size: where the photo is in its file, in bytes.
-    stored: size of the photo as it will be stored, in bytes.
+    Args:
+        rows: n tuples of the fields below, the name as text.
+
+    Returns:
+        (n,) rows with the fields
+        name: value of the feature `file_name`, unique, UTF-8;
+        label: class number;
+        offset, size: where the photo is in its file, in bytes;
+        stored: size of the photo as it will be stored, in bytes.
 
     Raises:
-      UserError: a name cannot be written in UTF-8.
+        UserError: a name cannot be written in UTF-8.
     """
     try:
         names = [row[0].encode() for row in rows]
@@ -47,7 +53,7 @@ def in_tfds_order(photos: np.ndarray, split: str) -> np.ndarray:
     """Sorts photos as TFDS shuffles them: by the MD5 of split and file name.
 
     Raises:
-      UserError: two photos have the same name.
+        UserError: two photos have the same name.
     """
     hasher = hashing.Hasher(split)
     keys = np.empty((2, len(photos)), np.uint64)
@@ -103,10 +109,10 @@ def plan_split(
     """Cuts photos, in their final order, into as many shards as TFDS would make.
 
     Returns:
-      The shards, and the entry of the split for dataset_info.json.
+        The shards, and the entry of the split for dataset_info.json.
 
     Raises:
-      UserError: there are no photos.
+        UserError: there are no photos.
     """
     if not len(photos):
         raise UserError(f"there are no photos for the split {split}")
@@ -121,7 +127,7 @@ def plan_split(
             file_name=files.sharded_filepath(shard_index=i, num_shards=num_shards).name,
             num_records=stop - start,
             num_bytes=int(sizes[start:stop].sum()),
-            read=lambda part=photos[start:stop]: _records(part, read),
+            read=functools.partial(_records, photos[start:stop], read),
         )
         for i, (start, stop) in enumerate(itertools.pairwise(bounds))
     ]

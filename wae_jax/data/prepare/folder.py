@@ -1,5 +1,6 @@
 """A folder of photos, `ROOT/split/class/photo.jpg`, to a TFDS data set."""
 
+import functools
 import hashlib
 import os
 import re
@@ -12,7 +13,6 @@ import tensorflow_datasets as tfds
 from wae_jax.data.images.decode import PHOTO_SUFFIXES
 from wae_jax.data.prepare import examples, shards, workspace
 from wae_jax.data.sources import lookup
-from wae_jax.data.sources.classes import Classes
 from wae_jax.data.sources.folder import check_no_others, own_classes, subfolders
 from wae_jax.errors import UserError
 from wae_jax.runtime.console import say
@@ -38,17 +38,17 @@ def prepare_folder(
     one; other splits may lack some, and have no others.
 
     Args:
-      root: the folder with the splits.
-      name: name of the data set: small letters, digits and underscores.
-      data_dir: the TFDS data folder, see `lookup.data_root`.
-      workers: shards written at a time; 0: as many as there are CPU cores.
+        root: the folder with the splits.
+        name: name of the data set: small letters, digits and underscores.
+        data_dir: the TFDS data folder, see `lookup.data_root`.
+        workers: shards written at a time; 0: as many as there are CPU cores.
 
     Returns:
-      The folder of the data set. If it is there already, nothing is done.
+        The folder of the data set. If it is there already, nothing is done.
 
     Raises:
-      UserError: there are no such photos, or none of a class, a split has classes that `train`
-        lacks, or a file cannot be read or written.
+        UserError: there are no such photos, or none of a class, a split has classes that `train`
+            lacks, or a file cannot be read or written.
     """
     root = Path(root).expanduser().absolute()
     if not _NAME.fullmatch(name):
@@ -66,7 +66,7 @@ def prepare_folder(
         todo, infos = [], []
         for split, photos in splits.items():
             split_shards, info = examples.plan_split(
-                photos, split, name, lambda photo, split=split: _read(root / split, photo)
+                photos, split, name, functools.partial(_read, root / split)
             )
             todo += split_shards
             infos.append(info)
@@ -80,13 +80,14 @@ def scan(root: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...], str]:
     """Finds the photos.
 
     Returns:
-      A photo list per split, in the final order; the names of all classes, in the order of their
-      numbers; a hash of the names, sizes and times of all photos.
+        A photo list per split, in the final order; the names of all classes, in the order of their
+        numbers; a hash of the names, sizes and times of all photos.
 
     Raises:
-      UserError: there are none, or none of a class, or a split has classes that `train` lacks.
+        UserError: there are none, or none of a class, or a split has classes that `train` lacks.
     """
-    digest, found, ignored = hashlib.sha256(), {}, []
+    digest, ignored = hashlib.sha256(), []
+    found: dict[str, dict[str, np.ndarray]] = {}
     for split in subfolders(root):
         found[split] = {}
         for class_name in subfolders(root / split):
@@ -116,7 +117,7 @@ def scan(root: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...], str]:
 def _label(root: Path, found: dict[str, dict[str, np.ndarray]]) -> tuple[str, ...]:
     """Sets the label of each photo in {split: {class: photo list}}; the classes in their order."""
     classes = own_classes(root, {TRAIN: found[TRAIN]} if TRAIN in found else found)
-    check_no_others(root, found, Classes(len(classes), classes, f"the split {TRAIN}"))
+    check_no_others(root, found, classes, f"the split {TRAIN}")
     for photos in found.values():
         for label, name in enumerate(classes):
             if name in photos:

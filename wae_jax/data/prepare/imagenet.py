@@ -41,16 +41,16 @@ def prepare_imagenet2012(
     """Prepares `imagenet2012`: the same records in the same shards as TFDS would.
 
     Args:
-      train: ILSVRC2012_img_train.tar, a tar of a tar of photos for each class; "": no such split.
-      validation: ILSVRC2012_img_val.tar; "": no such split.
-      data_dir: the TFDS data folder, see `lookup.data_root`.
-      workers: shards written at a time; 0: as many as there are CPU cores.
+        train: ILSVRC2012_img_train.tar, a tar of a tar of photos for each class; "": no such split.
+        validation: ILSVRC2012_img_val.tar; "": no such split.
+        data_dir: the TFDS data folder, see `lookup.data_root`.
+        workers: shards written at a time; 0: as many as there are CPU cores.
 
     Returns:
-      The folder of the data set. If it is there already, nothing is done.
+        The folder of the data set. If it is there already, nothing is done.
 
     Raises:
-      UserError: a tar is missing, damaged or none of ImageNet's, or a file cannot be written.
+        UserError: a tar is missing, damaged or none of ImageNet's, or a file cannot be written.
     """
     paths = {
         split: Path(path).expanduser().absolute()
@@ -113,7 +113,7 @@ def scan_train(path: Path, label: tfds.features.ClassLabel) -> np.ndarray:
     """Lists the photos in the tars of the classes, see `examples.photo_list`.
 
     Raises:
-      UserError: a tar is damaged, or has the name of no class.
+        UserError: a tar is damaged, or has the name of no class.
     """
     wnids = {name: number for number, name in enumerate(label.names)}
     class_tars = tars.list_tar(path)
@@ -140,7 +140,7 @@ def scan_validation(path: Path, label: tfds.features.ClassLabel) -> np.ndarray:
     found for number n; we take the number, so that labels are right if photos are missing.
 
     Raises:
-      UserError: the tar is damaged, or a photo has no known label.
+        UserError: the tar is damaged, or a photo has no known label.
     """
     wnids = tfds.core.tfds_path(_VALIDATION_LABELS).read_text().split()
     labelled = []

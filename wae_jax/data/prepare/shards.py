@@ -23,10 +23,10 @@ class Shard:
     """One file of a data set.
 
     Attributes:
-      file_name: its name in the data set's folder.
-      num_records: how many records it has.
-      num_bytes: their total size, for the progress display.
-      read: gives the records in order; called once, in any thread.
+        file_name: its name in the data set's folder.
+        num_records: how many records it has.
+        num_bytes: their total size, for the progress display.
+        read: gives the records in order; called once, in any thread.
     """
 
     file_name: str
@@ -41,12 +41,12 @@ def write_shards(shards: Sequence[Shard], folder: Path, workers: int = 0) -> Non
     Threads do it: reading, compressing and writing happen outside of Python's lock.
 
     Args:
-      shards: what to write.
-      folder: an existing folder.
-      workers: shards written at a time; 0: as many as there are CPU cores.
+        shards: what to write.
+        folder: an existing folder.
+        workers: shards written at a time; 0: as many as there are CPU cores.
 
     Raises:
-      UserError: a shard cannot be read or written; the others that are complete stay.
+        UserError: a shard cannot be read or written; the others that are complete stay.
     """
     todo = [shard for shard in shards if not (folder / shard.file_name).exists()]
     if len(todo) < len(shards):

@@ -24,7 +24,7 @@ def list_tar(path: Path, within: Member | None = None) -> list[Member]:
     Hidden files are left out, as TFDS does. Only headers are read.
 
     Raises:
-      UserError: this is no tar, or it is damaged or cut short.
+        UserError: this is no tar, or it is damaged or cut short.
     """
     start = within.offset if within else 0
     what = f"{within.name} in {path}" if within else f"{path}"
@@ -54,7 +54,7 @@ def read_at(file: BinaryIO, offset: int, size: int) -> bytes:
     """Reads `size` bytes at `offset`, in any thread.
 
     Raises:
-      UserError: the file ends before.
+        UserError: the file ends before.
     """
     parts = []
     while size:

@@ -21,7 +21,7 @@ def to_rgb_jpeg(data: bytes) -> bytes:
     """Converts an image file to an RGB JPEG.
 
     Raises:
-      DecodeError: this is no image, or is damaged.
+        DecodeError: this is no image, or is damaged.
     """
     try:
         with PIL.Image.open(io.BytesIO(data)) as image:

@@ -4,6 +4,7 @@ Framing of a TFRecord: length (uint64), masked CRC-32C of the length, payload, m
 payload; all little-endian. (Format: TensorFlow's `record_writer.h`.)
 """
 
+import functools
 import json
 import os
 import shutil
@@ -29,16 +30,16 @@ def convert_tfrecord(
     """Converts a data set: the same records, byte for byte, in the same order and number of shards.
 
     Args:
-      source: the folder that holds the TFRecord files and `dataset_info.json`.
-      target: the folder that will hold the ArrayRecord files.
-      workers: shards converted at a time; 0: as many as there are CPU cores.
+        source: the folder that holds the TFRecord files and `dataset_info.json`.
+        target: the folder that will hold the ArrayRecord files.
+        workers: shards converted at a time; 0: as many as there are CPU cores.
 
     Returns:
-      `target` as an absolute path. If the data set is there already, nothing is done.
+        `target` as an absolute path. If the data set is there already, nothing is done.
 
     Raises:
-      UserError: `source` is no such data set, a record is damaged (the message has file and byte),
-        or a file cannot be written.
+        UserError: `source` is no such data set, a record is damaged (the message has file and
+            byte), or a file cannot be written.
     """
     source, final = (Path(path).expanduser().absolute() for path in (source, target))
     info = _read_info(source)
@@ -61,7 +62,7 @@ def convert_tfrecord(
                         file_name=arrays.sharded_filepath(**at).name,
                         num_records=num_records,
                         num_bytes=size,
-                        read=lambda file=file, count=num_records: _checked(file, count),
+                        read=functools.partial(_checked, file, num_records),
                     )
                 )
         if not todo:
@@ -77,7 +78,7 @@ def read_tfrecords(path: Path) -> Iterator[bytes]:
     """Reads the payloads of a TFRecord file, with both CRCs checked.
 
     Raises:
-      UserError: a record is damaged or cut short; the message has its first byte.
+        UserError: a record is damaged or cut short; the message has its first byte.
     """
     position, number = 0, 0
     with open(path, "rb") as file:

@@ -20,9 +20,9 @@ class Workspace:
     """A folder `.preparing-NAME` beside the data set's own folder NAME.
 
     Attributes:
-      final: the data set's folder; it comes into being by one rename, when all is in place.
-      root: the scratch folder; files directly in it do not become part of the data set.
-      result: what will be renamed to `final`.
+        final: the data set's folder; it comes into being by one rename, when all is in place.
+        root: the scratch folder; files directly in it do not become part of the data set.
+        result: what will be renamed to `final`.
     """
 
     def __init__(self, final: Path):
@@ -34,7 +34,7 @@ class Workspace:
         """Keeps the work of an earlier run if it had the same inputs, else clears it.
 
         Args:
-          inputs: what the result follows from, as JSON values: files with sizes and times.
+            inputs: what the result follows from, as JSON values: files with sizes and times.
         """
         note = self.root / _INPUTS
         text = json.dumps(inputs, indent=1, sort_keys=True)
@@ -64,7 +64,7 @@ def is_finished(folder: Path) -> bool:
     """Says whether a data set is there.
 
     Raises:
-      UserError: there is something else.
+        UserError: there is something else.
     """
     if (folder / "dataset_info.json").is_file():
         # A run that was killed right after its last step leaves its scratch folder.
@@ -82,7 +82,7 @@ def open_workspace(final: Path) -> Iterator[Workspace | None]:
     On an error, finished shards are kept for the next try; if there is none, nothing is left.
 
     Raises:
-      UserError: another run is at work there, or the file system refuses something.
+        UserError: another run is at work there, or the file system refuses something.
     """
     work = Workspace(final)
     try:

@@ -20,18 +20,24 @@ class Shard(NamedTuple):
 
     file: str
     first: int
-    count: int
+    length: int
 
 
 class ArrayRecordSource(Source):
     """One split of a TFDS data set in ArrayRecord files."""
 
     def __init__(self, info: SourceInfo, directory: Path, shards: tuple[Shard, ...]):
-        """`shards`: where the split's records lie, in their order."""
+        """Opens nothing yet.
+
+        Args:
+            info: what is known of the split.
+            directory: the folder of the files.
+            shards: where the split's records lie, in their order.
+        """
         self.info = info
         self._directory, self._shards = directory, shards
         self._paths = [directory / shard.file for shard in shards]
-        self._starts = list(itertools.accumulate((s.count for s in shards), initial=0))
+        self._starts = list(itertools.accumulate((s.length for s in shards), initial=0))
         self._files = OpenFiles()
 
     def _read(self, indices):
@@ -56,18 +62,15 @@ class ArrayRecordSource(Source):
         shard, position = self._locate(index)
         return f"record {position} of {self._paths[shard]}"
 
-    def __getstate__(self):
-        return {"info": self.info, "directory": self._directory, "shards": self._shards}
-
-    def __setstate__(self, state):
-        self.__init__(**state)
+    def __reduce__(self):
+        return ArrayRecordSource, (self.info, self._directory, self._shards)
 
 
 def open_array_record(name: str, split: str, directory: Path) -> ArrayRecordSource:
     """Opens one split of the data set in a TFDS version folder; arguments of `open_source`.
 
     Raises:
-      UserError: damaged metadata, another format, other features, no such split, missing files.
+        UserError: damaged metadata, another format, other features, no such split, missing files.
     """
     try:
         info = tfds.builder_from_directory(directory).info
@@ -97,7 +100,7 @@ def open_array_record(name: str, split: str, directory: Path) -> ArrayRecordSour
             "part such as 'train[:99%]'"
         ) from error
     shards = tuple(Shard(Path(i.filename).name, i.skip, i.take) for i in instructions)
-    num_examples = sum(shard.count for shard in shards)
+    num_examples = sum(shard.length for shard in shards)
     if not num_examples:
         raise UserError(f"split {split!r} of {name} is empty")
     missing = [shard.file for shard in shards if not (directory / shard.file).is_file()]

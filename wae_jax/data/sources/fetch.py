@@ -29,13 +29,13 @@ def fetch_url(url: str, sha256: str, dest: Path, timeout: float = 10.0) -> Path:
     """Downloads `url` to `dest` unless a file with the right hash is there already.
 
     Args:
-      url: what to download.
-      sha256: expected hash, hexadecimal.
-      dest: final path of the file; its folder is created.
-      timeout: seconds without any answer from the server after which we give up.
+        url: what to download.
+        sha256: expected hash, hexadecimal.
+        dest: final path of the file; its folder is created.
+        timeout: seconds without any answer from the server after which we give up.
 
     Raises:
-      UserError: the server cannot be reached, or what it sends has another hash.
+        UserError: the server cannot be reached, or what it sends has another hash.
     """
 
     def download(folder: Path) -> Path:
@@ -56,10 +56,10 @@ def fetch_npm(
     """Fetches the tar file of one npm package version, without its dependencies.
 
     Returns:
-      Path of the `.tgz`; its contents are under `package/`.
+        Path of the `.tgz`; its contents are under `package/`.
 
     Raises:
-      UserError: npm is not installed, the registry cannot be reached, or the hash is wrong.
+        UserError: npm is not installed, the registry cannot be reached, or the hash is wrong.
     """
     spec = f"{package}@{version}"
 
@@ -96,11 +96,11 @@ def fetch_pypi(
     runs the package's build script, but only after the hash has been checked.
 
     Returns:
-      Path of the file. Its name has no suffix: the hash decides whether it is a zip (wheel) or a
-      tar file (sdist).
+        Path of the file. Its name has no suffix: the hash decides whether it is a zip (wheel) or a
+        tar file (sdist).
 
     Raises:
-      UserError: pip is missing, the index cannot be reached, or no file has this hash.
+        UserError: pip is missing, the index cannot be reached, or no file has this hash.
     """
     spec = f"{package}=={version}"
 

@@ -33,7 +33,14 @@ class FolderSource(Source):
     """One split of a folder of photos."""
 
     def __init__(self, info: SourceInfo, directory: Path, paths: np.ndarray, labels: np.ndarray):
-        """`paths`: bytes (N,), relative to `directory`; `labels`: int32 (N,)."""
+        """Reads nothing yet.
+
+        Args:
+            info: what is known of the split.
+            directory: the folder of the data set.
+            paths: bytes (N,), relative to `directory`.
+            labels: int32 (N,).
+        """
         # Arrays and not lists: ImageNet's 1.3 million paths take 60 MB, in each worker too.
         self.info, self._directory, self._paths, self._labels = info, directory, paths, labels
 
@@ -63,14 +70,14 @@ def open_folder(directory: Path, split: str, known: Classes | None = None) -> Fo
     """Opens a split, or a part of one in TFDS's notation, of a folder of photos.
 
     Args:
-      directory: the folder with the splits.
-      split: for example "train", "train[:99%]" or "train+val".
-      known: whose numbers the labels are; the split may lack some of these classes. Default, also
-        where they have no names: the split's own classes, those of both in a union, sorted.
+        directory: the folder with the splits.
+        split: for example "train", "train[:99%]" or "train+val".
+        known: whose numbers the labels are; the split may lack some of these classes. Default, also
+            where they have no names: the split's own classes, those of both in a union, sorted.
 
     Raises:
-      UserError: no such folder or split, no class folders, a class without photos, or one that is
-        none of `known`.
+        UserError: no such folder or split, no class folders, a class without photos, or one that is
+            none of `known`.
     """
     if not directory.is_dir():
         raise UserError(
@@ -93,7 +100,7 @@ def open_folder(directory: Path, split: str, known: Classes | None = None) -> Fo
     if known is None or known.names is None:
         classes = own_classes(directory, listed)
     else:
-        check_no_others(directory, listed, known)
+        check_no_others(directory, listed, known.names, known.whose)
         classes = known.names
     ordered = {name: _in_record_order(name, listed[name], classes) for name in wanted}
     pieces = _parts(split, {name: len(labels) for name, (_, labels) in ordered.items()})
@@ -115,7 +122,7 @@ def own_classes(directory: Path, found: Photos) -> tuple[str, ...]:
     """The classes of a training split, or of several together, in the order of their labels.
 
     Raises:
-      UserError: there is no photo of one.
+        UserError: there is no photo of one.
     """
     classes = sorted(set().union(*found.values()))
     for name in classes:
@@ -128,13 +135,13 @@ def own_classes(directory: Path, found: Photos) -> tuple[str, ...]:
     return tuple(classes)
 
 
-def check_no_others(directory: Path, found: Photos, known: Classes) -> None:
+def check_no_others(directory: Path, found: Photos, known: tuple[str, ...], whose: str) -> None:
     """Raises UserError where there is a photo of a class that the training split lacks."""
     for split, photos in found.items():
-        others = sorted(name for name in photos if len(photos[name]) and name not in known.names)
+        others = sorted(name for name in photos if len(photos[name]) and name not in known)
         if others:
             raise UserError(
-                f"{directory / split} has photos of classes that {known.whose} lacks: "
+                f"{directory / split} has photos of classes that {whose} lacks: "
                 f"{', '.join(others[:5])}{' and more' if len(others) > 5 else ''}"
             )
 

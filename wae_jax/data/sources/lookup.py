@@ -32,13 +32,13 @@ def find_prepared(
     """Returns the version folder of `spec` under the TFDS data folder.
 
     Args:
-      spec: `name[/config][:version]`; the newest version is taken if none is given, and the config
-        may be left out if only one is there.
-      data_dir: see `data_root`.
-      self_prepared: further names to propose when `spec` is misspelt.
+        spec: `name[/config][:version]`; the newest version is taken if none is given, and the
+            config may be left out if only one is there.
+        data_dir: see `data_root`.
+        self_prepared: further names to propose when `spec` is misspelt.
 
     Raises:
-      UserError: nothing fits; the message names the folder looked in and what to do.
+        UserError: nothing fits; the message names the folder looked in and what to do.
     """
     match = _SPEC.fullmatch(spec)
     if not match:

@@ -31,19 +31,19 @@ def open_source(
     """Opens one split of a data set.
 
     Args:
-      name: "cifar10", "foolbox_photos", "photos_500x375", "folder", or a TFDS data set as
-        `name[/config][:version]`.
-      split: split or part of one in TFDS's notation: "train", "train[:99%]", "validation[5000:]".
-      data_dir: folder of TFDS data sets; default: environment variable TFDS_DATA_DIR, else
-        `~/tensorflow_datasets`. A self-preparing data set is looked up here only if this is given.
-        For "folder": where the photos are, as split/class/photo.jpg.
-      cache_dir: where self-preparing data sets are kept, see `fetch.cache_root`.
-      classes: what labels must stand for: those of the split that a network was, or will be,
-        trained on. A split of "folder" may lack some. None, for the split to train on: its own.
+        name: "cifar10", "foolbox_photos", "photos_500x375", "folder", or a TFDS data set as
+            `name[/config][:version]`.
+        split: split or part of one in TFDS's notation: "train", "train[:99%]", "validation[5000:]".
+        data_dir: folder of TFDS data sets; default: environment variable TFDS_DATA_DIR, else
+            `~/tensorflow_datasets`. A self-preparing data set is looked up here only if this is
+            given. For "folder": where the photos are, as split/class/photo.jpg.
+        cache_dir: where self-preparing data sets are kept, see `fetch.cache_root`.
+        classes: what labels must stand for: those of the split that a network was, or will be,
+            trained on. A split of "folder" may lack some. None, for the split to train on: its own.
 
     Raises:
-      UserError: no such data set or split, not in ArrayRecord format, without the features `image`
-        and `label`, or of other classes.
+        UserError: no such data set or split, not in ArrayRecord format, without the features
+            `image` and `label`, or of other classes.
     """
     source = _open(name, split, data_dir, cache_dir, classes)
     if classes is not None:

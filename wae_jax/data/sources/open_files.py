@@ -31,7 +31,7 @@ class OpenFiles:
     One in use is never closed: where all are, the next waits. A child of a fork starts with none.
 
     Attributes:
-      limit: files open at a time; default: a quarter of what the system allows this process.
+        limit: files open at a time; default: a quarter of what the system allows this process.
     """
 
     def __init__(self, limit: int | None = None):
@@ -49,8 +49,8 @@ class OpenFiles:
         """The reader of a file, for the time of the block.
 
         Raises:
-          UserError: the file cannot be opened. That of a damaged file raises RuntimeError when it
-            reads.
+            UserError: the file cannot be opened. That of a damaged file raises RuntimeError when it
+                reads.
         """
         with self._changed:
             file = self._files.get(path)

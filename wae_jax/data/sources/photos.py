@@ -47,7 +47,7 @@ def prepare_foolbox_photos(cache_dir: str | os.PathLike = "") -> Path:
     """Returns the folder of the prepared data set; fetches and writes it if need be.
 
     Raises:
-      UserError: the package cannot be fetched.
+        UserError: the package cannot be fetched.
     """
     return _prepare(FoolboxPhotos, cache_dir)
 
@@ -74,9 +74,9 @@ with tfds.core.registered.skip_registration():
         A subclass has its name, and `photos`.
 
         Attributes:
-          package: name, version and sha256 of the wheel.
-          splits: their names; what tells them apart, for `photos`.
-          about: one line.
+            package: name, version and sha256 of the wheel.
+            splits: their names; what tells them apart, for `photos`.
+            about: one line.
         """
 
         VERSION = tfds.core.Version(VERSION)

@@ -30,16 +30,16 @@ def prepare(
     killed run leaves nothing that looks finished and two runs at once build it only once.
 
     Args:
-      make_builder: gets a data folder, returns the TFDS builder that writes there.
-      name: TFDS name of the data set.
-      version: its version, "major.minor.patch".
-      cache_dir: see `fetch.cache_root`.
+        make_builder: gets a data folder, returns the TFDS builder that writes there.
+        name: TFDS name of the data set.
+        version: its version, "major.minor.patch".
+        cache_dir: see `fetch.cache_root`.
 
     Returns:
-      The folder, for `tfds.builder_from_directory`.
+        The folder, for `tfds.builder_from_directory`.
 
     Raises:
-      UserError: what the builder needs cannot be fetched.
+        UserError: what the builder needs cannot be fetched.
     """
     root = fetch.cache_root(cache_dir) / "tfds"
     final = root / name / version

@@ -83,13 +83,17 @@ def _ceil_padding(side: int) -> int:
 class ResNet(nn.Module):
     """Features (B, h, w, C) of images (B, H, W, 3 or any).
 
-    stem: "imagenet" (7x7 stride 2, 3x3 max-pool stride 2) or "small" (3x3 stride 1, no pool).
-    stem_pool: "pad" (one pixel on each side, sizes round down) or "ceil" (none, they round up).
-    stride_on: which conv of a bottleneck has its stride, "3x3" (torchvision, timm) or "1x1"
-        (He et al., Caffe, Keras).
-    width: factor on every layer's filters.
-    folded: no norms, convs with biases (inference form).
     Blocks are named ``stage{s}_block{b}``, counted from 1.
+
+    Attributes:
+        kind: of the blocks, see :class:`Block`.
+        blocks: how many in each stage.
+        width: factor on every layer's filters.
+        stem: "imagenet" (7x7 stride 2, 3x3 max-pool stride 2) or "small" (3x3 stride 1, no pool).
+        stem_pool: "pad" (one pixel on each side, sizes round down) or "ceil" (none, they round up).
+        stride_on: which conv of a bottleneck has its stride, "3x3" (torchvision, timm) or "1x1"
+            (He et al., Caffe, Keras).
+        folded: no norms, convs with biases (inference form).
     """
 
     kind: str

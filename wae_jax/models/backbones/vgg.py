@@ -18,10 +18,12 @@ PLANS = {
 class VGG(nn.Module):
     """Features (B, h, w, C) of images (B, H, W, 3 or any).
 
-    plan: conv widths and "M" for a pool, separated by blanks. Convs are named ``conv{block}_{i}``.
-    width: factor on every conv's filters.
-    round_up: pools round odd sizes up, as in Caffe and the released network.
-    slice_pool: how pools are computed, see :func:`wae_jax.models.layers.max_pool_2x2`.
+    Attributes:
+        plan: conv widths and "M" for a pool, separated by blanks. Convs are named
+            ``conv{block}_{i}``.
+        width: factor on every conv's filters.
+        round_up: pools round odd sizes up, as in Caffe and the released network.
+        slice_pool: how pools are computed, see :func:`wae_jax.models.layers.max_pool_2x2`.
     """
 
     plan: str

@@ -1,5 +1,7 @@
 """Front ends by name: image -> sub-images."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax.numpy as jnp
 
@@ -19,6 +21,16 @@ from wae_jax.schema.fields import choose
 __all__ = ["FRONTENDS", "SINGLE", "WAE", "FoldedEncoder", "Frontend", "SubImages", "build_frontend"]
 
 
+ENCODERS: dict[str, type[PaperEncoder] | type[PolyphaseEncoder]] = {
+    "paper": PaperEncoder,
+    "polyphase": PolyphaseEncoder,
+}
+DECODERS: dict[str, type[PaperDecoder] | type[PolyphaseDecoder]] = {
+    "paper": PaperDecoder,
+    "polyphase": PolyphaseDecoder,
+}
+
+
 def _identity(settings, dtype, axis_name):
     return Identity()
 
@@ -32,21 +44,16 @@ def _wavelet(settings, dtype, axis_name):
 
 
 def _wae(settings: FrontendSettings, dtype, axis_name):
-    shared = {"channels": settings.channels, "levels": settings.levels, "dtype": dtype}
-    encoder_class = choose(
-        "model.frontend.encoder",
-        settings.encoder,
-        {"paper": PaperEncoder, "polyphase": PolyphaseEncoder},
-    )
-    decoder_class = choose(
-        "model.frontend.decoder",
-        settings.decoder,
-        {"paper": PaperDecoder, "polyphase": PolyphaseDecoder},
-    )
-    padding = {"padding": settings.padding} if encoder_class is PaperEncoder else {}
-    encoder = encoder_class(
-        depth=settings.depth, activation=settings.activation, **padding, **shared
-    )
+    shared: dict[str, Any] = {
+        "channels": settings.channels,
+        "levels": settings.levels,
+        "dtype": dtype,
+    }
+    encoder_class = choose("model.frontend.encoder", settings.encoder, ENCODERS)
+    decoder_class = choose("model.frontend.decoder", settings.decoder, DECODERS)
+    if encoder_class is PaperEncoder:
+        shared["padding"] = settings.padding
+    encoder = encoder_class(depth=settings.depth, activation=settings.activation, **shared)
 
     def decoder():
         return decoder_class(

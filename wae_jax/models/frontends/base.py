@@ -6,12 +6,12 @@ import flax.struct
 import jax
 
 
-@flax.struct.dataclass
-class SubImages:
+class SubImages(flax.struct.PyTreeNode):
     """What a front end makes of images (B, H, W, 3).
 
-    low: (B, h, w, C_L), read by the standard network.
-    high: (B, h, w, C_H), read by the light network; None where the front end has no such part.
+    Attributes:
+        low: (B, h, w, C_L), read by the standard network.
+        high: (B, h, w, C_H), read by the light network; None where the front end has no such part.
     """
 
     low: jax.Array
@@ -21,6 +21,10 @@ class SubImages:
 class Frontend(Protocol):
     """A Linen module that splits images. All image values are in the model's normalised units."""
 
+    @property
+    def can_synthesize(self) -> bool:
+        """Whether :meth:`synthesize` exists."""
+
     def analyze(self, images: jax.Array, *, train: bool) -> SubImages:
         """(B, H, W, 3) -> sub-images before any normalisation: what the transform loss sees."""
 
@@ -29,5 +33,3 @@ class Frontend(Protocol):
 
     def synthesize(self, sub_images: SubImages, size: tuple[int, int]) -> jax.Array:
         """Sub-images -> (B, *size, 3). Only where ``can_synthesize`` is True."""
-
-    can_synthesize: bool

@@ -55,8 +55,12 @@ class Downsample(nn.Module):
 class Wavelet(nn.Module):
     """A fixed wavelet: cA to the low branch, cH, cV, cD to the high one (paper, "Wavelet+CNN").
 
-    kind: "cdf97" or "haar". cA is divided by 2**levels, which brings it to the image's own scale.
-    With two levels the finer details are folded 2x2 to the coarser size: 9 + 36 channels.
+    cA is divided by 2**levels, which brings it to the image's own scale. With two levels the finer
+    details are folded 2x2 to the coarser size: 9 + 36 channels.
+
+    Attributes:
+        kind: "cdf97" or "haar".
+        levels: halvings of the side.
     """
 
     kind: str
@@ -68,6 +72,7 @@ class Wavelet(nn.Module):
         del train
         pyramid = wavelets.analyze_levels(images, self.kind, self.levels)
         coarse = pyramid[-1]
+        assert coarse.approx is not None  # the coarsest level keeps it
         details = []
         for level, bands in enumerate(reversed(pyramid)):
             band = jnp.concatenate(bands[1:], axis=-1)
@@ -89,8 +94,10 @@ class Wavelet(nn.Module):
         """The image itself, to rounding: (B, *size, 3)."""
         sizes = [size]
         for _ in range(self.levels):
-            sizes.append(tuple(-(-side // 2) for side in sizes[-1]))
+            height, width = sizes[-1]
+            sizes.append((-(-height // 2), -(-width // 2)))
         pyramid, rest = [], sub_images.high
+        assert rest is not None  # a wavelet makes both sub-images
         for level in range(self.levels):
             count = 9 * 4**level
             band, rest = rest[..., :count], rest[..., count:]

@@ -26,7 +26,8 @@ def _pad_to_multiple(images: jax.Array, block: int) -> jax.Array:
 class _Encoder(nn.Module):
     """What both encoders share: a trunk of 3x3 convs, then one conv for each sub-image.
 
-    merged: one conv ``to_both`` makes both sub-images (the inference form).
+    Attributes:
+        merged: one conv ``to_both`` makes both sub-images (the inference form).
     """
 
     channels: int = 16
@@ -201,10 +202,12 @@ class PolyphaseDecoder(nn.Module):
 class WAE(nn.Module):
     """The auto-encoder as a front end.
 
-    encoder, decoder: the modules above; the decoder is made twice, with own weights.
-    normalise: batch normalisation without scale and shift on each sub-image before its branch
-        (released network). The transform loss sees the sub-images before it: a normalised I_H
-        would have an energy that cannot fall.
+    Attributes:
+        encoder, decoder_low, decoder_high: the modules above; the decoder is made twice, with own
+            weights.
+        normalise: batch normalisation without scale and shift on each sub-image before its branch
+            (released network). The transform loss sees the sub-images before it: a normalised I_H
+            would have an energy that cannot fall.
     """
 
     encoder: nn.Module
