@@ -1,7 +1,7 @@
 """Uses checkpoints in every way that there is, on as many devices as this process has.
 
 ``python travel.py FOLDER SCRATCH`` uses the two runs that ``save(FOLDER)`` trained, and prints what
-came out as one line of JSON. It is also the config file of the study that it runs.
+came out as one line of JSON.
 """
 
 import json
@@ -25,6 +25,7 @@ import PIL.Image  # noqa: E402
 import wae_jax  # noqa: E402
 from configs import quickstart  # noqa: E402
 from wae_jax.checkpoints import folders  # noqa: E402
+from wae_jax.config import settings_from_config  # noqa: E402
 from wae_jax.evaluation.evaluator import evaluate_checkpoint  # noqa: E402
 from wae_jax.evaluation.predict import predict_files  # noqa: E402
 from wae_jax.study import study  # noqa: E402
@@ -113,9 +114,9 @@ def use(folder: Path, scratch: Path) -> dict[str, list[float]]:
         "visualize": drawn(two, scratch),
     }
 
-    study.BATCH_SIZES = ()  # times are not what we want to know
+    study.BATCH_SIZES, study.TIMING_SECONDS = (1,), 0.01  # times are not what we want to know
     shutil.copytree(two, scratch / f"{TWO}-0")
-    (row,) = study.run_study(__file__, [TWO], [0], str(scratch))
+    (row,) = study.run_study({TWO: settings_from_config(get_config(TWO))}, [0], str(scratch))
     result["study"] = [row.top1, row.macs]
 
     result["resume"] = figures(resume(Path(shutil.copytree(two, scratch / "resumed")), 1))
