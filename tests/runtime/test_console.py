@@ -40,6 +40,24 @@ def test_on_a_terminal_a_bar_is_redrawn_and_gone_at_the_end(monkeypatch):
     assert shown.rsplit("\r", 1)[1] == ""  # the last thing is the return to an empty line
 
 
+def test_a_bar_may_tell_its_callers_own_rate(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    with console.progress_bar("[joint]", 8, own=True, done=2) as bar:
+        bar.set_postfix_str("3 images/s, 5s left")
+    shown = terminal.getvalue()
+    assert "2/8" in shown and "3 images/s, 5s left" in shown
+    assert "it/s" not in shown and "<" not in shown
+
+
+def test_without_a_terminal_the_caller_tells_it_alone(capsys):
+    with console.progress_bar("[joint]", 8, own=True) as bar:
+        assert bar.disable
+        bar.set_postfix_str("3 images/s")
+        bar.update(8)
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize(
     "seconds, text", [(0, "0s"), (59.6, "1m00s"), (61, "1m01s"), (3725, "1h02m")]
 )

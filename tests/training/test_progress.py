@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from wae_jax.config import ParallelSettings
 from wae_jax.errors import UserError
+from wae_jax.runtime.devices import Parallel
 from wae_jax.training import loop, progress
 from wae_jax.training.stages import Stage
 
@@ -50,6 +52,29 @@ def test_the_first_step_without_a_finite_loss_is_remembered():
     assert totals.first_bad_step(np.asarray) == 8
 
 
+@pytest.mark.parametrize("mode", ["jit", "pmap"])
+def test_means_are_the_same_wherever_steps_run(mode, make_trainer):
+    trainer = make_trainer("joint")
+    expected = [metrics["loss"] for metrics in trainer.run(3)[1]]
+    parallel = Parallel(ParallelSettings(mode=mode))
+    step = parallel.compile_train_step(trainer.train_step(parallel.axis_name))
+    state, totals = parallel.put_state(trainer.new_state()), progress.Totals()
+    for number in range(3):
+        state, metrics = step(state, parallel.put_train_batch(trainer.batch(number)))
+        totals.add(number + 1, metrics)
+    assert totals.first_bad_step(parallel.local_value) is None
+    assert totals.take(parallel.local_value)["loss"] == pytest.approx(np.mean(expected), rel=1e-3)
+    assert progress.all_finite(parallel.get_state(state))
+
+
+@pytest.mark.parametrize("bad", [np.nan, -np.inf])
+def test_a_number_that_is_none_is_found_anywhere(bad):
+    tree = {"step": jnp.int32(3), "params": [jnp.zeros(3), jnp.zeros((2, 2), jnp.bfloat16)]}
+    assert progress.all_finite(tree)
+    tree["params"][1] = tree["params"][1].at[1, 0].set(bad)
+    assert not progress.all_finite(tree)
+
+
 def test_pauses_are_no_part_of_rates(make_trainer, monkeypatch):
     settings = make_trainer("joint").stage.settings
     stage = Stage("joint", settings, 0, 0, 100, steps_per_epoch=10.0)
@@ -65,6 +90,7 @@ def test_pauses_are_no_part_of_rates(make_trainer, monkeypatch):
     line, text = meter.report(20, 10, {"loss": 1.0}, 0.1)
     assert line["images_per_s"] == pytest.approx(settings.batch_size * 10 / 10)
     assert text.endswith("1m20s left")  # 80 steps of a second
+    assert meter.seconds == 20.0
 
 
 def test_evaluations_count_from_the_stages_start(tiny_config, cifar10, tmp_path):
@@ -112,3 +138,15 @@ def test_a_state_that_is_no_number_is_not_saved(tiny_config, cifar10, tmp_path):
         loop.train(config, str(tmp_path))
     kept = [int(path.name) for path in (tmp_path / "checkpoints").iterdir()]
     assert kept and max(kept) < 6
+
+
+def test_weights_that_are_no_numbers_are_not_saved_after_a_finite_loss(
+    tiny_config, cifar10, tmp_path
+):
+    """The rate throws them out of range in the first step, whose own loss is still a number."""
+    changes = {"checkpoint_every": 1, "stages.joint.learning_rate": 3e38}
+    changes |= {"stages.joint.weight_decay": 100.0, "run_stages": ("joint",)}
+    with pytest.raises(UserError, match=r"weights that are no finite numbers at step 1 of stage"):
+        loop.train(tiny_config(SMALL | changes), str(tmp_path))
+    assert np.isfinite(lines_of(tmp_path)[0]["loss"])
+    assert not list(tmp_path.glob("checkpoints/*"))

@@ -15,6 +15,7 @@ from wae_jax.evaluation import metrics
 from wae_jax.evaluation.classes import classes_of
 from wae_jax.inference.fold import for_inference
 from wae_jax.models.classifier import Classifier, run
+from wae_jax.runtime.console import progress_bar
 from wae_jax.runtime.devices import Parallel
 
 
@@ -96,11 +97,13 @@ class Evaluator:
         )
         totals: dict[str, float] = {}
         pending = None
-        for batch in loader:
-            sums = self.step(variables, self.parallel.put_eval_batch(batch))
-            # Read one batch late, so that the device always has the next one queued.
-            _accumulate(totals, pending)
-            pending = sums
+        with progress_bar("evaluating", len(loader), unit="batch") as bar:
+            for batch in loader:
+                sums = self.step(variables, self.parallel.put_eval_batch(batch))
+                # Read one batch late, so that the device always has the next one queued.
+                _accumulate(totals, pending)
+                pending = sums
+                bar.update()
         _accumulate(totals, pending)
         if not totals["count"]:
             raise UserError(

@@ -50,12 +50,12 @@ def progress_bar(
     unit: str = "it",
     scaled: bool = False,
     done: float = 0,
-    lines: bool = True,
+    own: bool = False,
 ) -> tqdm.tqdm:
     """A bar on stderr with rate and time left; use it in a ``with`` block and ``update(n)`` it.
 
     On a terminal it is redrawn in place and gone at the end; elsewhere it is a line every ten
-    seconds, or nothing.
+    seconds.
 
     Args:
         what: stands before the bar.
@@ -63,7 +63,8 @@ def progress_bar(
         unit: of what is counted.
         scaled: show thousands as k, M, G.
         done: how much was done before, by an earlier run.
-        lines: without a terminal, lines; else the bar is disabled (``bar.disable``).
+        own: the caller tells rate and time left by its own clock, in the bar's postfix; without a
+            terminal in lines of its own, and the bar is disabled (``bar.disable``).
     """
     terminal = sys.stderr.isatty()
     kind = tqdm.tqdm if terminal else _Lines
@@ -74,7 +75,8 @@ def progress_bar(
         unit_scale=scaled,
         initial=done,
         file=sys.stderr,
-        disable=not (terminal or lines),
+        disable=own and not terminal,
+        bar_format="{desc} {n_fmt}/{total_fmt} |{bar}|{postfix}" if own else None,
         leave=False,
         dynamic_ncols=terminal,
         mininterval=0.2 if terminal else _SECONDS_BETWEEN_LINES,

@@ -31,8 +31,8 @@ def load_teacher(settings: Settings, info: SourceInfo) -> Teacher | None:
     """The teacher that ``settings.distill`` names, checked against the student's data; or None.
 
     Raises:
-        UserError: temperature or weight out of range, no stage that would use the teacher, no
-            usable checkpoint, or one of other classes or for images of another size.
+        UserError: no stage that would use the teacher, no usable checkpoint, or one of other
+            classes or for images of another size.
     """
     distill = settings.distill
     if not distill.teacher:

@@ -17,7 +17,7 @@ from wae_jax.evaluation.metrics import METRIC_NAMES
 from wae_jax.runtime.console import duration, progress_bar, say
 from wae_jax.training import average
 from wae_jax.training.optim import make_optimizer, make_schedule
-from wae_jax.training.progress import Meter, Totals
+from wae_jax.training.progress import Meter, Totals, all_finite
 from wae_jax.training.run import Run, open_run
 from wae_jax.training.stages import Stage, trainable_labels
 from wae_jax.training.steps import make_train_step
@@ -75,9 +75,9 @@ def _train_stage(run: Run, state: TrainState, stage: Stage) -> TrainState:
         _evaluate(run, state, stage)  # the run was stopped before it
     meter, totals = Meter(stage), Totals()
     run_state = run.parallel.put_state(state)
-    batches, began = iter(loader), time.perf_counter()
+    batches, seconds = iter(loader), run.seconds
     bar = progress_bar(
-        stage.name, stage.steps, unit="step", done=first - stage.first_step, lines=False
+        f"[{stage.name}]", stage.steps, unit="step", done=first - stage.first_step, own=True
     )
     try:
         for step in range(first + 1, stage.last_step + 1):
@@ -89,21 +89,20 @@ def _train_stage(run: Run, state: TrainState, stage: Stage) -> TrainState:
             bar.update()
             last = step == stage.last_step
             saves = last or step % settings.checkpoint_every == 0
-            if saves or step % settings.log_every == 0:
-                _check_finite(run, stage, totals)
+            if saves or step in evaluates or step % settings.log_every == 0:
+                _check_loss(run, stage, totals)
             if last or step % settings.log_every == 0:
                 _log(run, meter, totals, step, float(schedule(step - 1 - stage.first_step)), bar)
-            if saves:
+            if saves or step in evaluates:
                 jax.block_until_ready(run_state)
+                run.seconds = seconds + meter.seconds
                 with meter.paused():
                     state = run.parallel.get_state(run_state)
-                    now = time.perf_counter()
-                    run.seconds, began = run.seconds + now - began, now
-                    _save(run, state, stage, loader.state())
-            if step in evaluates:
-                jax.block_until_ready(run_state)
-                with meter.paused():
-                    _evaluate(run, run.parallel.get_state(run_state), stage)
+                    if saves:
+                        _check_state(stage, state)
+                        _save(run, state, stage, loader.state())
+                    if step in evaluates:
+                        _evaluate(run, state, stage)
     finally:
         bar.close()
         loader.close()
@@ -182,15 +181,26 @@ def _open_loader(run: Run, stage: Stage, first: int, seed: int) -> data.TrainLoa
     return loader
 
 
-def _check_finite(run: Run, stage: Stage, totals: Totals) -> None:
-    """Stops a run whose loss is no number any more, before that is saved."""
+def _check_loss(run: Run, stage: Stage, totals: Totals) -> None:
+    """Stops a run whose loss is no number any more."""
     step = totals.first_bad_step(run.parallel.local_value)
     if step is not None:
+        raise UserError(f"the loss is no finite number {_at(step, stage)}")
+
+
+def _check_state(stage: Stage, state: TrainState) -> None:
+    """Stops a run before it saves what is no number, of which the last loss need not tell."""
+    if not all_finite(state):
         raise UserError(
-            f"the loss is no finite number at step {step} of stage {stage.name}; "
-            "lower its learning rate, or clip gradients with "
-            f"--config.stages.{stage.name}.clip_norm=1"
+            f"the network has weights that are no finite numbers {_at(int(state.step), stage)}"
         )
+
+
+def _at(step: int, stage: Stage) -> str:
+    return (
+        f"at step {step} of stage {stage.name}; lower its learning rate, or clip gradients with "
+        f"--config.stages.{stage.name}.clip_norm=1"
+    )
 
 
 def _save(run: Run, state: TrainState, stage: Stage, data_state: dict[str, Any]) -> None:

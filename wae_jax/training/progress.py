@@ -65,22 +65,40 @@ def _add(totals, metrics, step):
     return jax.tree.map(jnp.add, sums, metrics), jnp.where(bad == 0, now, bad)
 
 
+@jax.jit
+def _all_finite(arrays: list[jax.Array]) -> jax.Array:
+    return jnp.all(jnp.stack([jnp.isfinite(x).all() for x in arrays]))
+
+
+def all_finite(tree: Any) -> bool:
+    """Whether a tree's arrays hold finite numbers only; computed where they are."""
+    return bool(
+        _all_finite([x for x in jax.tree.leaves(tree) if jnp.isdtype(x.dtype, "real floating")])
+    )
+
+
 class Meter:
     """Tells a stage's rate, waiting and time left."""
 
     def __init__(self, stage: Stage):
         self.stage = stage
         self.waited = 0.0
-        self.since = time.perf_counter()
+        self.began = self.since = time.perf_counter()
         # Step and time of the first report: before it, compilation hides the rate.
         self.warm: tuple[int, float] | None = None
 
+    @property
+    def seconds(self) -> float:
+        """Time in training since this meter was made."""
+        return time.perf_counter() - self.began
+
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Leaves what is done inside out of all rates: evaluation, and saving."""
+        """Leaves what is done inside out of all times: evaluation, and saving."""
         began = time.perf_counter()
         yield
         away = time.perf_counter() - began
+        self.began += away
         self.since += away
         if self.warm is not None:
             self.warm = self.warm[0], self.warm[1] + away

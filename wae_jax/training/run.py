@@ -41,7 +41,7 @@ class Run:
     evaluator: Evaluator
     teacher: Teacher | None  # to distil from
     metrics_log: MetricsLog
-    seconds: float  # training time so far, over all its starts
+    seconds: float  # time in training steps so far, over all its starts
     data_state: dict[str, Any] | None  # the loader's state in the checkpoint that is continued
 
 
