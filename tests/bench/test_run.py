@@ -9,7 +9,7 @@ import jax
 import pytest
 
 from wae_jax.bench import breakdown, plots, report
-from wae_jax.bench.environment import busy_warning
+from wae_jax.bench.environment import busy_warning, environment
 from wae_jax.bench.measure import Row, model_job
 from wae_jax.bench.networks import build_network, class_count
 from wae_jax.bench.run import Options, run_benchmark
@@ -130,6 +130,9 @@ def test_environment_is_recorded(results):
     assert "ynn_fusion_type" in env["xla_flags"]
     assert env["date"].endswith("+00:00")
     assert env.keys() >= {"python", "jaxlib", "flax", "numpy", "torch", "load_average"}
+    assert env["matmul_precision"] is None and env["compilation_cache"] == ""
+    with jax.default_matmul_precision("highest"):
+        assert environment(jax.devices()[0])["matmul_precision"] == "highest"
 
 
 @pytest.mark.parametrize("load, busy", [(None, False), (2.0, False), (2.5, True)])
@@ -236,6 +239,7 @@ def test_training_steps_without_the_baseline(tiny_config):
     assert (train.scope, train.batch_size) == ("train_step", 4)
     assert train.macs > 2.5 * model.macs and train.params > model.params
     assert train.speedup is None and train.mac_ratio is None
+    assert model.throughput_images_per_s is None  # not asked for
 
 
 def test_bfloat16_weights_are_stored_so(tiny_config):

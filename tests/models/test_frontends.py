@@ -178,6 +178,12 @@ def test_max_pool_gradient_agrees_with_flax(slices):
         np.testing.assert_allclose(gradient(x), jax.grad(flax)(x), rtol=1e-6)
 
 
+def test_max_pool_is_chosen_where_an_exported_program_runs():
+    x = random(2, 5, 6, 4)
+    exported = jax.export.export(jax.jit(layers.max_pool_2x2), platforms=("cpu", "cuda"))(x)
+    np.testing.assert_array_equal(exported.call(x), layers.max_pool_2x2(x))
+
+
 @pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
 @pytest.mark.parametrize("gradient", [False, True])
 def test_max_pool_is_chosen_by_the_platform_it_is_lowered_for(gradient, platform):

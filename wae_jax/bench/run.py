@@ -29,8 +29,7 @@ class Options:
     seconds: of timing for each batch size and dtype, all methods together.
     device: "cpu", "gpu", "tpu", or empty for jax's choice.
     checkpoints: method -> workdir or step. num_classes: 0 for the data set's own.
-    end_to_end, breakdown, train_step, throughput, peer: what else to measure; ``peer`` is "" or
-        "torch".
+    end_to_end, breakdown, train_step, throughput: what else to measure. peer: "" or "torch".
     """
 
     batch_sizes: tuple[int, ...] = (1, 8)
