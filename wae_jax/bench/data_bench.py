@@ -6,8 +6,9 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -19,6 +20,7 @@ from wae_jax.data import order
 from wae_jax.runtime import tables
 from wae_jax.runtime.machine import usable_cores
 
+Batches = Generator[int, None, None]  # sizes of batches, as they are made
 _ROUNDS = 2  # each pipeline is measured so often, in turns
 
 
@@ -83,7 +85,7 @@ def measure_parts(source: data.Source, transform: data.Transform, count: int) ->
         reading = time.perf_counter()
         encoded = source.read(records)
         clock["read"] += time.perf_counter() - reading
-        images = (_TimedImage(item, clock) for item, _ in encoded)
+        images: Iterator[Any] = (_TimedImage(item, clock) for item, _ in encoded)
         transforming = time.perf_counter()
         transform(images, draws)
         clock["transform"] += time.perf_counter() - transforming
@@ -136,7 +138,7 @@ def measure_rate(batches: Iterator[int], seconds: float, warm_up: int) -> tuple[
     return images / took, peak["mb"]
 
 
-def _our_batches(records, transform, mix, batch_size: int, workers: int) -> Iterator[int]:
+def _our_batches(records, transform, mix, batch_size: int, workers: int) -> Batches:
     with data.make_train_loader(
         records, transform, mix=mix, batch_size=batch_size, seed=0, workers=workers
     ) as loader:
@@ -176,7 +178,8 @@ def run_data_bench(
                 (f"torchvision, {n} workers", n, lambda n=n: read(n))
                 for n in sorted({0, *workers, usable_cores()})
             ]
-        rates, memory = {}, {}
+        rates: dict[str, list[float]] = {}
+        memory: dict[str, float] = {}
         for _ in range(_ROUNDS):
             for name, n, start in pipelines:
                 with contextlib.closing(start()) as batches:

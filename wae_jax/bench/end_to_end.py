@@ -33,6 +33,7 @@ def make_reader(size: int) -> Callable[[Sequence[bytes]], np.ndarray]:
     The crop keeps the usual 224 of 256 pixels.
     """
     transform = data.make_transform("imagenet", size, train=False)
+    assert isinstance(transform, data.ImageNetEval)
     shorter = transform.resize
 
     def read(photos: Sequence[bytes]) -> np.ndarray:

@@ -54,7 +54,7 @@ def environment(device: jax.Device) -> dict[str, Any]:
         "async_dispatch": os.environ.get(process.ASYNC_DISPATCH, ""),
         "compilation_cache": cache.compiled_folder(),
         "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", ""),
-        "matmul_precision": jax.config.jax_default_matmul_precision,
+        "matmul_precision": jax.config.values["jax_default_matmul_precision"],
         "cpu": cpu_model(),
         "cores": usable_cores(),
         "cpu_threads": cpu_threads(),

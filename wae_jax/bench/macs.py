@@ -51,7 +51,7 @@ class MacCount(NamedTuple):
         Returns:
           MACs by name, in the order of execution.
         """
-        totals = Counter()
+        totals: Counter[str] = Counter()
         for scope, macs in self.by_scope.items():
             names = scope.split("/")[: level + 1]
             totals[names[-1].split(".")[0]] += macs
@@ -77,7 +77,8 @@ def count_macs(fn: Callable, *args: Any) -> MacCount:
     """
     jaxpr = jax.make_jaxpr(fn)(*args).jaxpr
     jaxpr, _ = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
-    by_primitive, by_scope = Counter(), Counter()
+    by_primitive: Counter[str] = Counter()
+    by_scope: Counter[str] = Counter()
     for (primitive, scope), macs in _count(jaxpr).items():
         by_primitive[primitive] += macs
         by_scope[scope] += macs
@@ -99,9 +100,9 @@ def xla_flops(program: jax.stages.Compiled | jax.stages.Lowered) -> float | None
     return (analysis or {}).get("flops")
 
 
-def _count(jaxpr: Jaxpr) -> Counter:
+def _count(jaxpr: Jaxpr) -> Counter[tuple[str, str]]:
     """MACs by (primitive, scope)."""
-    counts = Counter()
+    counts: Counter[tuple[str, str]] = Counter()
     for eqn in jaxpr.eqns:
         name = eqn.primitive.name
         outer_scope = str(eqn.source_info.name_stack)
@@ -110,7 +111,7 @@ def _count(jaxpr: Jaxpr) -> Counter:
         elif name == "dot_general":
             inner = Counter({(name, ""): _dot_macs(eqn)})
         elif name == "mul" and MAC_SCOPE in outer_scope:
-            inner = Counter({(name, ""): math.prod(eqn.outvars[0].aval.shape)})
+            inner = Counter({(name, ""): math.prod(_shape(eqn.outvars[0]))})
         else:
             inner = _count_nested(eqn)
         for (primitive, scope), macs in inner.items():
@@ -148,14 +149,18 @@ def _jaxprs_in(params: dict[str, Any]) -> Iterator[Jaxpr]:
                 yield item
 
 
+def _shape(variable: Any) -> tuple[int, ...]:
+    return variable.aval.shape
+
+
 def _dot_macs(eqn: JaxprEqn) -> int:
     (contracted, _), _ = eqn.params["dimension_numbers"]
-    lhs = eqn.invars[0].aval.shape
-    return math.prod(eqn.outvars[0].aval.shape) * math.prod(lhs[axis] for axis in contracted)
+    lhs = _shape(eqn.invars[0])
+    return math.prod(_shape(eqn.outvars[0])) * math.prod(lhs[axis] for axis in contracted)
 
 
 def _conv_macs(eqn: JaxprEqn) -> int:
-    params, out, kernel = eqn.params, eqn.outvars[0].aval.shape, eqn.invars[1].aval.shape
+    params, out, kernel = eqn.params, _shape(eqn.outvars[0]), _shape(eqn.invars[1])
     out_spec, kernel_spec = (
         params["dimension_numbers"].out_spec,
         params["dimension_numbers"].rhs_spec,

@@ -145,7 +145,8 @@ def rows_of_cell(jobs: Iterable[Job], timings: Timings, device: jax.Device) -> l
     rows = []
     for job in jobs:
         network, ms = job.network, timings.ms[job.network.method]
-        faster, ratio = (None, None, None), None
+        faster: tuple[float | None, float | None, float | None] = (None, None, None)
+        ratio = None
         if base is not None:
             faster = speedup(timings.ms[BASE], ms, blocks=timings.starts)
             ratio = base.macs / job.macs if job.macs else None

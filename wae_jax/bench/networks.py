@@ -17,7 +17,7 @@ from wae_jax.evaluation.classes import classes_of
 from wae_jax.evaluation.evaluator import evaluate_inference_form
 from wae_jax.inference.fold import for_inference
 from wae_jax.inference.layout import lay_out
-from wae_jax.models.classifier import DTYPES, Classifier, build_model, init_variables
+from wae_jax.models.classifier import DTYPES, Classifier, build_model, init_variables, run
 from wae_jax.runtime.devices import Parallel
 from wae_jax.schema.fields import choose
 from wae_jax.schema.trees import changed, differences
@@ -62,7 +62,7 @@ class Network:
 
     def scores(self, variables, images: jax.Array) -> jax.Array:
         """uint8 RGB (B, S, S, 3) -> scores (B, num_classes)."""
-        return self.model.apply(variables, images, train=False).scores
+        return run(self.model, variables, images).scores
 
 
 def build_network(

@@ -83,7 +83,7 @@ def speedup(
     # The figure is the median of all rounds, the centre the mean of blocks: keep both inside.
     low = min(np.mean(medians) - half, middle)
     high = max(np.mean(medians) + half, middle)
-    return tuple(float(np.exp(x)) for x in (middle, low, high))
+    return float(np.exp(middle)), float(np.exp(low)), float(np.exp(high))
 
 
 @dataclasses.dataclass(frozen=True)

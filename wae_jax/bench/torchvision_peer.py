@@ -1,6 +1,6 @@
 """The usual PyTorch input pipeline on the photos of a source, to compare with."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 from wae_jax import data
@@ -9,7 +9,7 @@ from wae_jax.errors import UserError
 
 def torchvision_batches(
     source: data.Source, folder: Path, image_size: int, batch_size: int
-) -> Callable[[int], Iterator[int]]:
+) -> Callable[[int], Generator[int, None, None]]:
     """Writes the photos to `folder` and returns a function from workers to batches' sizes.
 
     It reads with ImageFolder and a shuffling DataLoader: Pillow, random-resized-crop
@@ -37,7 +37,7 @@ def torchvision_batches(
         v2.Compose([v2.RandomResizedCrop(image_size), v2.RandomHorizontalFlip(), v2.PILToTensor()]),
     )
 
-    def batches(workers: int) -> Iterator[int]:
+    def batches(workers: int) -> Generator[int, None, None]:
         loader = torch.utils.data.DataLoader(
             dataset,
             batch_size,

@@ -153,10 +153,10 @@ def _compile_step(
         labels,
         seed=seed,
         ema_decay=run.settings.ema_decay,
-        teacher=teacher and teacher.model,
+        teacher=teacher.model if teacher else None,
         distill=run.settings.distill,
     )
-    constants = teacher and teacher.variables
+    constants = teacher.variables if teacher else None
     return run.parallel.compile_train_step(step, constants=constants), state
 
 

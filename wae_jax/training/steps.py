@@ -11,7 +11,7 @@ import optax
 from wae_jax.checkpoints.state import TrainState
 from wae_jax.config import DistillSettings, LossSettings, StageSettings
 from wae_jax.evaluation import metrics
-from wae_jax.models.classifier import Classifier
+from wae_jax.models.classifier import Classifier, run
 from wae_jax.models.outputs import Outputs
 from wae_jax.training import average, frozen, losses
 
@@ -101,7 +101,7 @@ def make_train_step(
     ):
         teacher_scores = None
         if teacher is not None and stage.classification:
-            teacher_scores = teacher.apply(teacher_variables, batch["image"], train=False).scores
+            teacher_scores = run(teacher, teacher_variables, batch["image"]).scores
 
         def loss_fn(params):
             with frozen.as_in_evaluation(labels):
