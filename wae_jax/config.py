@@ -273,7 +273,7 @@ def as_dict(settings: Settings) -> dict[str, Any]:
 def fill(config: Mapping[str, Any]) -> dict[str, Any]:
     """A config as JSON keeps it, with the default of every key that it lacks."""
     defaults = as_dict(Settings())
-    stages = config.get("stages")
+    stages = {"stages": {}, **config}["stages"]
     own = stages.keys() - defaults["stages"].keys() if isinstance(stages, Mapping) else ()
     fresh = plain(StageSettings(), sequence=list)
     defaults["stages"] |= {name: fresh for name in own}  # stages that a config file added

@@ -41,15 +41,15 @@ def _from_0(meta: dict[str, Any]) -> dict[str, Any]:
 UPGRADES: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...] = (_from_0,)
 
 
-def number_of(meta: Any, where: Path) -> int:
-    """The format of a ``meta`` as it was saved.
+def number_of(saved: Any, where: Path) -> int:
+    """The format of a ``meta`` as it was saved; 0.1.0 wrote no number.
 
     Raises:
         UserError: it has none that this version can read.
     """
-    if not isinstance(meta, dict):
+    if not isinstance(saved, dict):
         raise UserError(f"{where} does not describe a run: it is no JSON object")
-    number = meta.get("format", 0)
+    number = saved.get("format", 0)
     if not isinstance(number, int) or isinstance(number, bool) or number < 0:
         raise UserError(f"{where} does not describe a run: its format is {number!r}")
     if number > FORMAT:
