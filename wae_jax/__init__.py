@@ -8,7 +8,7 @@ first: on CPU everything is about twice as fast.
 
 import importlib
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "Classifier": "models.classifier",

@@ -20,6 +20,7 @@ from wae_jax.config import Settings, settings_from_config
 from wae_jax.errors import UserError
 from wae_jax.methods import set_method
 from wae_jax.runtime import cache, process
+from wae_jax.runtime.files import write_atomically
 
 FLAGS = flags.FlagValues()
 _CONFIG = config_flags.DEFINE_config_file(
@@ -133,7 +134,7 @@ def _bench() -> None:
 
     results = run_benchmark(settings, Options(**options))
     if _JSON.value:
-        Path(_JSON.value).write_text(report.as_json(results))
+        write_atomically(Path(_JSON.value), report.as_json(results))
     if _CSV.value:
         report.write_csv(results, Path(_CSV.value))
     if _PLOT.value:

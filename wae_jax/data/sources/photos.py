@@ -11,6 +11,7 @@ pixels and encoded as JPEG: split `train` at quality 90 (54 KB a photo), split `
 (100 KB, near ImageNet's mean of 110 KB). They have no classes: all labels are 0 of 1000.
 """
 
+import abc
 import io
 import os
 import re
@@ -89,11 +90,11 @@ with tfds.core.registered.skip_registration():
             self._cache_dir = cache_dir
             super().__init__(**kwargs)
 
+        @abc.abstractmethod
         def photos(
             self, wheel: zipfile.ZipFile, option: Any
         ) -> Iterator[tuple[str, io.BytesIO, int]]:
             """File name, JPEG file and label of each photo; `option`: the split's."""
-            raise NotImplementedError
 
         def label(self) -> tfds.features.ClassLabel:
             """ImageNet's 1000 classes, by number."""
