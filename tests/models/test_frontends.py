@@ -1,5 +1,4 @@
 import dataclasses
-import re
 
 import flax.linen as nn
 import jax
@@ -144,57 +143,6 @@ def test_space_to_depth_orders_channels_by_row_column_colour():
             np.testing.assert_array_equal(
                 deep[..., 3 * (2 * row + column) :][..., :3], x[:, row::2, column::2]
             )
-
-
-@pytest.mark.parametrize(
-    "size", [(4, 4), (5, 4), (4, 7), (5, 5), (1, 3)], ids="{0[0]}x{0[1]}".format
-)
-@pytest.mark.parametrize("round_up", [False, True])
-def test_max_pool_agrees_with_flax(size, round_up):
-    if size[0] == 1 and not round_up:
-        assert layers.max_pool_2x2(random(2, *size, 4)).shape == (2, 0, 1, 4)
-        return
-    x = random(2, *size, 4) - 10  # all negative: padding with zeros would show
-    pad = [(0, side % 2) for side in size] if round_up else "VALID"
-    expected = nn.max_pool(x, window_shape=(2, 2), strides=(2, 2), padding=pad)
-    for slices in (None, True, False):
-        found = layers.max_pool_2x2(x, round_up=round_up, slices=slices)
-        np.testing.assert_array_equal(found, expected)
-
-
-@pytest.mark.parametrize("slices", [None, True, False])
-def test_max_pool_gradient_agrees_with_flax(slices):
-    x = random(2, 5, 6, 4)
-    weights = random(2, 3, 3, 4)
-
-    def own(x):
-        return (layers.max_pool_2x2(x, round_up=True, slices=slices) * weights).sum()
-
-    def flax(x):
-        pooled = nn.max_pool(x, window_shape=(2, 2), strides=(2, 2), padding=((0, 1), (0, 0)))
-        return (pooled * weights).sum()
-
-    for gradient in (jax.grad(own), jax.jit(jax.grad(own))):
-        np.testing.assert_allclose(gradient(x), jax.grad(flax)(x), rtol=1e-6)
-
-
-def test_max_pool_is_chosen_where_an_exported_program_runs():
-    x = random(2, 5, 6, 4)
-    exported = jax.export.export(jax.jit(layers.max_pool_2x2), platforms=("cpu", "cuda"))(x)
-    np.testing.assert_array_equal(exported.call(x), layers.max_pool_2x2(x))
-
-
-@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
-@pytest.mark.parametrize("gradient", [False, True])
-def test_max_pool_is_chosen_by_the_platform_it_is_lowered_for(gradient, platform):
-    def pooled(x):
-        return layers.max_pool_2x2(x, round_up=True).sum()
-
-    function = jax.jit(jax.value_and_grad(pooled) if gradient else pooled)
-    traced = function.trace(random(2, 5, 6, 4))
-    text = traced.lower(lowering_platforms=(platform,)).as_text()
-    assert ("reduce_window" in text) == (platform != "cpu")
-    assert bool(re.search(r"slice .*:\d+:2", text)) == (platform == "cpu")
 
 
 def apply_prepare(module, variables, sub, train):

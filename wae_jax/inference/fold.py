@@ -54,7 +54,7 @@ def for_inference(
         if isinstance(branch, VGG):
             changes[name] = branch.clone(batch_norm=False, slice_pool=platform == "cpu")
         elif isinstance(branch, ResNet):
-            changes[name] = branch.clone(folded=True)
+            changes[name] = branch.clone(folded=True, slice_pool=platform == "cpu")
         else:
             continue
         params[name] = fold_batch_norms(params[name], stats.get(name, {}), branch.norm_epsilon)

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from wae_jax.models.layers import BATCH_NORM_EPSILON, BatchNorm, Conv
+from wae_jax.models.pooling import max_pool
 
 BLOCKS = {
     "resnet18": ("basic", (2, 2, 2, 2)),
@@ -94,6 +95,7 @@ class ResNet(nn.Module):
         stride_on: which conv of a bottleneck has its stride, "3x3" (torchvision, timm) or "1x1"
             (He et al., Caffe, Keras).
         folded: no norms, convs with biases (inference form).
+        slice_pool: how the pool is computed, see :func:`wae_jax.models.pooling.max_pool`.
     """
 
     kind: str
@@ -104,6 +106,7 @@ class ResNet(nn.Module):
     stride_on: str = "3x3"
     norm_epsilon: float = BATCH_NORM_EPSILON
     folded: bool = False
+    slice_pool: bool | None = None
     dtype: jnp.dtype = jnp.float32
     axis_name: str | None = None
 
@@ -130,11 +133,11 @@ class ResNet(nn.Module):
             )(x, train=train)
         x = nn.relu(x)
         if self.stem == "imagenet":
-            padding = [
+            height, width = (
                 (1, 1) if self.stem_pool == "pad" else (0, _ceil_padding(side))
                 for side in x.shape[1:3]
-            ]
-            x = nn.max_pool(x, window_shape=(3, 3), strides=(2, 2), padding=padding)
+            )
+            x = max_pool(x, 3, padding=(height, width), slices=self.slice_pool)
         for s, count in enumerate(self.blocks):
             for b in range(count):
                 stride = 2 if s > 0 and b == 0 else 1

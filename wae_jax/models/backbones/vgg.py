@@ -5,7 +5,8 @@ import jax
 import jax.numpy as jnp
 
 from wae_jax.errors import UserError
-from wae_jax.models.layers import BATCH_NORM_EPSILON, BatchNorm, Conv, max_pool_2x2
+from wae_jax.models.layers import BATCH_NORM_EPSILON, BatchNorm, Conv
+from wae_jax.models.pooling import max_pool
 
 PLANS = {
     "vgg11": "64 M 128 M 256 256 M 512 512 M 512 512 M",
@@ -23,7 +24,7 @@ class VGG(nn.Module):
             ``conv{block}_{i}``.
         width: factor on every conv's filters.
         round_up: pools round odd sizes up, as in Caffe and the released network.
-        slice_pool: how pools are computed, see :func:`wae_jax.models.layers.max_pool_2x2`.
+        slice_pool: how pools are computed, see :func:`wae_jax.models.pooling.max_pool`.
     """
 
     plan: str
@@ -40,7 +41,8 @@ class VGG(nn.Module):
         block, index = 1, 0
         for item in self.plan.split():
             if item == "M":
-                x = max_pool_2x2(x, round_up=self.round_up, slices=self.slice_pool)
+                height, width = ((0, side % 2 if self.round_up else 0) for side in x.shape[1:3])
+                x = max_pool(x, 2, padding=(height, width), slices=self.slice_pool)
                 block, index = block + 1, 0
                 if 0 in x.shape:
                     raise UserError(
