@@ -205,8 +205,10 @@ def test_config_is_locked_against_unknown_keys():
 FRONTEND_OF = {
     "full": "identity",
     "lowres": "downsample",
+    "stem": "identity",
     "wavelet-cdf97": "wavelet",
     "wavelet-haar": "wavelet",
+    "space-to-depth": "space-to-depth",
 }
 CONFIGS = ("quickstart", "vgg16", "resnet50")
 

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from wae_jax.errors import UserError
 from wae_jax.models.layers import BATCH_NORM_EPSILON, BatchNorm, Conv, max_pool_2x2
+from wae_jax.models.resize import halve
 
 PLANS = {
     "vgg11": "64 M 128 M 256 256 M 512 512 M 512 512 M",
@@ -23,6 +24,7 @@ class VGG(nn.Module):
             ``conv{block}_{i}``.
         width: factor on every conv's filters.
         round_up: pools round odd sizes up, as in Caffe and the released network.
+        halve_after_stem: the first conv's features are averaged over 2x2 pixels.
         slice_pool: how pools are computed, see :func:`wae_jax.models.layers.max_pool_2x2`.
     """
 
@@ -30,6 +32,7 @@ class VGG(nn.Module):
     width: float = 1.0
     batch_norm: bool = False
     round_up: bool = False
+    halve_after_stem: bool = False
     slice_pool: bool | None = None
     norm_epsilon: float = BATCH_NORM_EPSILON
     dtype: jnp.dtype = jnp.float32
@@ -37,7 +40,7 @@ class VGG(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        block, index = 1, 0
+        block, index, is_stem = 1, 0, self.halve_after_stem
         for item in self.plan.split():
             if item == "M":
                 x = max_pool_2x2(x, round_up=self.round_up, slices=self.slice_pool)
@@ -66,4 +69,6 @@ class VGG(nn.Module):
                     name=name.replace("conv", "norm"),
                 )(x, train=train)
             x = nn.relu(x)
+            if is_stem:
+                x, is_stem = halve(x), False
         return x
