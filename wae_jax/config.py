@@ -160,7 +160,8 @@ class RandAugmentSettings:
 
 @dataclasses.dataclass(frozen=True)
 class DataSettings:
-    # A TFDS data set in ArrayRecord files; cifar10 prepares itself; folder: photos in data_dir.
+    # A TFDS data set in ArrayRecord files; cifar10 and grocery prepare themselves; folder: photos
+    # in data_dir.
     name: str = "imagenet2012"
     # Where TFDS data sets are; empty: TFDS_DATA_DIR or ~/tensorflow_datasets. For name "folder" the
     # folder of the photos, SPLIT/CLASS/PHOTO.jpg.
