@@ -128,6 +128,9 @@ class StageSettings:
     steps: Whole = 0  # length in steps instead, where above 0
     batch_size: Count = 256  # global batch, over all devices and processes
     trains: str = ".*"  # regular expression on parameter paths; the rest is frozen, bit for bit
+    # Batch statistics of frozen parts move too (their norms run as in training), and trains may
+    # match nothing: statistics re-estimated, as for another image size.
+    statistics: bool = False
     classification: bool = True  # the classification loss L_c takes part
     transform: bool = True  # the transform loss L_t takes part (front ends with a decoder)
     optimizer: Annotated[str, one_of("sgd", "adam", "adamw")] = "sgd"
