@@ -3,8 +3,9 @@
     make quickstart                                                       all three, and a table
     python train.py --config=configs/quickstart.py --workdir=runs/wae     WAE alone
 
-Variants: wae (three stages), wae-fast, full, lowres, wavelet-cdf97, wavelet-haar, decomposition
-(see wae_jax/methods.py). All pass 4.8 times over the training set.
+Variants: wae (three stages) and the other methods of wae_jax/methods.py: wae-fast, full, lowres,
+lowres-SIZE, stem, wavelet-cdf97, wavelet-haar, space-to-depth, decomposition. All pass 4.8 times
+over the training set.
 
 Expected time and result on two CPU cores: see "Results so far" in the README.
 """

@@ -5,9 +5,9 @@
 
 Variants: wae (three stages), released (the same with the input convention of the authors' published
 network: BGR 0..255, no mean), full and lowres (the baselines at 224 and 112 pixels, with
-4096-wide FC layers), wae-fast, wavelet-cdf97, wavelet-haar, decomposition (see wae_jax/methods.py),
-smoke (a few real 224-pixel steps of all three stages on 20 photos that are fetched on first use;
-minutes on a laptop).
+4096-wide FC layers), wae-fast, lowres-SIZE, stem, wavelet-cdf97, wavelet-haar, space-to-depth,
+decomposition (see wae_jax/methods.py), smoke (a few real 224-pixel steps of all three
+stages on 20 photos that are fetched on first use; minutes on a laptop).
 
 Expected time: not measured on ImageNet yet. smoke: see the README.
 Expected result, from the paper (top-5 error, one view, started from pretrained weights): full

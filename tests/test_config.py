@@ -10,8 +10,10 @@ import sys
 
 import pytest
 from absl import flags
+from flax import traverse_util
 from ml_collections import config_flags
 
+from configs import grocery
 from wae_jax import config as settings_module
 from wae_jax.config import (
     DataSettings,
@@ -26,6 +28,7 @@ from wae_jax.config import (
 from wae_jax.errors import UserError
 from wae_jax.methods import METHODS
 from wae_jax.schema.trees import build, merge, plain
+from wae_jax.training.stages import trainable_labels
 
 
 def dataclasses_of_settings() -> list[type]:
@@ -205,10 +208,12 @@ def test_config_is_locked_against_unknown_keys():
 FRONTEND_OF = {
     "full": "identity",
     "lowres": "downsample",
+    "stem": "identity",
     "wavelet-cdf97": "wavelet",
     "wavelet-haar": "wavelet",
+    "space-to-depth": "space-to-depth",
 }
-CONFIGS = ("quickstart", "vgg16", "resnet50")
+CONFIGS = ("quickstart", "vgg16", "resnet50", "grocery")
 
 
 @pytest.mark.parametrize("method", ["", *METHODS])
@@ -218,6 +223,40 @@ def test_every_variant_of_every_config_is_whole(name, method):
     config = module.get_config(method) if method else module.get_config()
     found = settings_from_config(config)
     assert found.model.frontend.name == FRONTEND_OF.get(method, "wae")
+
+
+@pytest.mark.parametrize("variant, norms", [("lowres-bn", False), ("lowres-fixres", True)])
+def test_variants_from_the_full_network_train_its_norms_and_head_or_nothing(variant, norms):
+    settings = settings_from_config(grocery.get_config(variant))
+    assert (
+        settings.model.frontend == settings_from_config(grocery.get_config("lowres")).model.frontend
+    )
+    ((_, stage),) = settings.running_stages
+    params = {
+        "backbone": {
+            "stem_conv": {"kernel": 0},
+            "stem_norm": {"scale": 0},
+            "stage1_block1": {"conv1": {"kernel": 0}, "shortcut_norm": {"bias": 0}},
+        },
+        "head_low": {"scores": {"kernel": 0}},
+    }
+    labels = trainable_labels(params, stage.trains, statistics=stage.statistics)
+    trains = {
+        name
+        for name, label in traverse_util.flatten_dict(labels, sep="/").items()
+        if label == "train"
+    }
+    assert trains == (
+        {
+            "backbone/stem_norm/scale",
+            "backbone/stage1_block1/shortcut_norm/bias",
+            "head_low/scores/kernel",
+        }
+        if norms
+        else set()
+    )
+    # Norms that train move their statistics anyhow.
+    assert stage.statistics != norms
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -26,8 +26,9 @@ Activation = Annotated[str, one_of("relu", "none")]
 
 @dataclasses.dataclass(frozen=True)
 class FrontendSettings:
-    name: str = "wae"  # identity | downsample | wavelet | wae
+    name: str = "wae"  # identity | downsample | space-to-depth | wavelet | wae
     levels: Annotated[int, Range(1, 2)] = 1  # halvings of the image side (all but identity)
+    size: Whole = 0  # downsample only: side of I_L in pixels, any below the image's; 0: by levels
     wavelet: Annotated[str, one_of("cdf97", "haar")] = "cdf97"  # wavelet only
     # The rest is for wae. The defaults are the released network's encoder.
     encoder: str = "paper"  # paper (convs at full resolution) | polyphase (4x cheaper and more)
@@ -51,6 +52,8 @@ class BackboneSettings:
     # VGG only: odd sizes round up (Caffe) or down (PyTorch)
     pool_rounding: Annotated[str, one_of("up", "down")] = "up"
     norm_epsilon: Above0 = 1e-5  # of its batch norms
+    # Its first layers (VGG: conv1_1; ResNet: the stem) as they are, then features at half the side.
+    halve_after_stem: bool = False
     stem: Annotated[str, one_of("imagenet", "small")] = "imagenet"  # ResNet: small for 32 pixels
     # ResNet: pad (PyTorch, Keras) | ceil (Caffe: no pad, rounds up)
     stem_pool: Annotated[str, one_of("pad", "ceil")] = "pad"
@@ -125,6 +128,9 @@ class StageSettings:
     steps: Whole = 0  # length in steps instead, where above 0
     batch_size: Count = 256  # global batch, over all devices and processes
     trains: str = ".*"  # regular expression on parameter paths; the rest is frozen, bit for bit
+    # Batch statistics of frozen parts move too (their norms run as in training), and trains may
+    # match nothing: statistics re-estimated, as for another image size.
+    statistics: bool = False
     classification: bool = True  # the classification loss L_c takes part
     transform: bool = True  # the transform loss L_t takes part (front ends with a decoder)
     optimizer: Annotated[str, one_of("sgd", "adam", "adamw")] = "sgd"
@@ -157,7 +163,8 @@ class RandAugmentSettings:
 
 @dataclasses.dataclass(frozen=True)
 class DataSettings:
-    # A TFDS data set in ArrayRecord files; cifar10 prepares itself; folder: photos in data_dir.
+    # A TFDS data set in ArrayRecord files; cifar10 and grocery prepare themselves; folder: photos
+    # in data_dir.
     name: str = "imagenet2012"
     # Where TFDS data sets are; empty: TFDS_DATA_DIR or ~/tensorflow_datasets. For name "folder" the
     # folder of the photos, SPLIT/CLASS/PHOTO.jpg.

@@ -1,28 +1,54 @@
 """The methods that are compared, as changes to a config whose front end is the one for "wae"."""
 
+import re
+
 from ml_collections import ConfigDict
 
-METHODS = ("full", "lowres", "wae", "wae-fast", "wavelet-cdf97", "wavelet-haar", "decomposition")
+METHODS = (
+    "full",
+    "lowres",
+    "stem",
+    "wae",
+    "wae-fast",
+    "wavelet-cdf97",
+    "wavelet-haar",
+    "space-to-depth",
+    "decomposition",
+)
+LOWRES = re.compile(r"lowres-(\d+)")  # and, as methods too, low resolution at any side in pixels
 
 
 def set_method(config: ConfigDict, method: str) -> ConfigDict:
     """Turns a config into that of another method, in place, and returns it.
 
-    full and lowres are the baselines; wae-fast has an encoder that folds into one strided conv;
-    decomposition is wae trained on the classification loss alone (paper, "Decomposition+CNN").
+    full and lowres are the baselines; stem is full with features halved after the first layers;
+    wae-fast has an encoder that folds into one strided conv; space-to-depth reads the mean of 2x2
+    pixels and their differences from it; decomposition is wae trained on the classification loss
+    alone (paper, "Decomposition+CNN").
 
     Raises:
         ValueError: no such method.
     """
     frontend = config.model.frontend
-    if method not in METHODS:
-        raise ValueError(f"no variant {method!r}; there are: {', '.join(METHODS)}")
-    if method == "full":
+    side = LOWRES.fullmatch(method)
+    if side and 0 < int(side[1]) < config.data.image_size:
+        frontend.update(name="downsample", size=int(side[1]))
+    elif method not in METHODS:
+        raise ValueError(
+            f"no variant {method!r}; there are: {', '.join(METHODS)}, and lowres-SIZE with any "
+            f"size below the image's {config.data.image_size} pixels"
+        )
+    elif method == "full":
         frontend.name = "identity"
     elif method == "lowres":
         frontend.name = "downsample"
+    elif method == "stem":
+        frontend.name = "identity"
+        config.model.backbone.halve_after_stem = True
     elif method.startswith("wavelet-"):
         frontend.update(name="wavelet", wavelet=method.removeprefix("wavelet-"))
+    elif method == "space-to-depth":
+        frontend.name = method
     elif method == "wae-fast":
         frontend.update(encoder="polyphase", activation="none", depth=1, channels=24)
         config.model.light.width /= 2

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from wae_jax.bench.networks import random_variables
-from wae_jax.bench.torch_network import TorchTwin, torch_layout
+from wae_jax.bench.torch_network import TorchTwin, area_resize, torch_layout
 from wae_jax.config import settings_from_config
 from wae_jax.methods import set_method
+from wae_jax.models import resize
 from wae_jax.models.classifier import build_model
 
 
@@ -17,7 +18,7 @@ class Recorder:
     """Stands for torch: passes tensors on, and keeps how often a norm got which epsilon."""
 
     def __init__(self):
-        self.epsilons = []
+        self.epsilons, self.pools = [], 0
         self.channels_last = None
         self.nn = types.SimpleNamespace(functional=self)
 
@@ -34,6 +35,21 @@ class Recorder:
     def relu_(self, x):
         return x
 
+    def avg_pool2d(self, x, *arguments, **options):
+        self.pools += 1
+        return x
+
+
+def run_branch(config):
+    """A twin whose backbone has run on the recorder."""
+    model = build_model(settings_from_config(config).model, num_classes=10, image_size=16)
+    variables = random_variables(model, 16, seed=0)
+    twin = object.__new__(TorchTwin)
+    twin.torch, twin.model, twin.trained = Recorder(), model, True
+    twin.params, twin.stats = variables["params"], variables["batch_stats"]
+    twin._branch("backbone", np.zeros(()))
+    return twin
+
 
 @pytest.mark.parametrize("name", ["vgg", "resnet18", "resnet50"])
 def test_norms_have_the_networks_own_epsilon(name, tiny_config):
@@ -42,15 +58,24 @@ def test_norms_have_the_networks_own_epsilon(name, tiny_config):
         "model.backbone.width": 0.125,
         "model.backbone.norm_epsilon": 1.001e-5,  # Keras's
     }
-    settings = settings_from_config(set_method(tiny_config(changes), "full"))
-    model = build_model(settings.model, num_classes=10, image_size=16)
-    variables = random_variables(model, 16, seed=0)
-    twin = object.__new__(TorchTwin)
-    twin.torch, twin.model, twin.trained = Recorder(), model, True
-    twin.params, twin.stats = variables["params"], variables["batch_stats"]
-    twin._branch("backbone", np.zeros(()))
-    norms = len(jax.tree.leaves(variables["batch_stats"])) // 2
+    twin = run_branch(set_method(tiny_config(changes), "full"))
+    norms = len(jax.tree.leaves(twin.stats)) // 2
     assert twin.torch.epsilons == [1.001e-5] * norms and norms > 1
+
+
+@pytest.mark.parametrize("name", ["vgg", "resnet18"])
+@pytest.mark.parametrize("method, pools", [("full", 0), ("stem", 1)])
+def test_features_are_halved_after_the_stem(name, method, pools, tiny_config):
+    changes = {"model.backbone.name": name, "model.backbone.width": 0.125}
+    assert run_branch(set_method(tiny_config(changes), method)).torch.pools == pools
+
+
+@pytest.mark.parametrize("size", [(10, 12), (9, 11)])
+def test_area_resize(size):
+    images = np.random.default_rng(0).normal(size=(2, 15, 18, 3)).astype(np.float32)
+    found = area_resize(images.transpose(0, 3, 1, 2), size, np.asarray)
+    expected = resize.area_resize(images, size)
+    np.testing.assert_allclose(found.transpose(0, 2, 3, 1), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_random_networks_are_fit_for_a_comparison(tiny_config):

@@ -9,6 +9,8 @@ import tensorflow_datasets as tfds
 
 from wae_jax.data import open_source
 
+from .local_archive import provide
+
 
 def index_image(index, size=8):
     """uint8 (size, size, 3): a flat image whose red and green tell its number."""
@@ -86,3 +88,10 @@ def tiny_test(tiny_dir):
 def cifar_train():
     """The real training split; fetched on first use, and a failure if that is impossible."""
     return open_source("cifar10", "train")
+
+
+@pytest.fixture(scope="session")
+def grocery_split(root):
+    """Factory of the real splits: ``grocery_split("train")``; a failure if they cannot be had."""
+    provide(root)
+    return lambda split: open_source("grocery", split)

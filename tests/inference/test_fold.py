@@ -20,6 +20,8 @@ FORMS = {
     "not normalised": {**LINEAR, "normalise": False},
     "wavelet": {"name": "wavelet"},
     "full": {"name": "identity"},
+    "area resize": {"name": "downsample", "size": 20},
+    "space-to-depth": {"name": "space-to-depth"},
 }
 ONE_CONV = ("polyphase linear", "polyphase linear, two levels", "paper linear", "not normalised")
 
@@ -122,6 +124,14 @@ def test_same_scores_of_resnets(name, make):
             },
         )
     )
+
+
+@pytest.mark.parametrize("name", ["vgg", "resnet18"])
+def test_same_scores_where_features_are_halved(name, make):
+    stem = {"model.backbone.name": name, "model.backbone.halve_after_stem": True}
+    model, variables, images = make({"name": "identity"}, **stem, **{"model.backbone.width": 0.25})
+    folded, _ = check(model, variables, images)
+    assert folded.backbone.halve_after_stem
 
 
 @pytest.mark.parametrize("tile", [2, 3])

@@ -11,7 +11,7 @@ from wae_jax.config import settings_from_config
 from wae_jax.errors import UserError
 from wae_jax.models import layers
 from wae_jax.models.frontends import FRONTENDS, SubImages, build_frontend
-from wae_jax.models.frontends.fixed import Downsample
+from wae_jax.models.frontends.fixed import Downsample, SpaceToDepth
 from wae_jax.models.frontends.wae import PaperEncoder, PolyphaseEncoder
 
 rng = np.random.default_rng(5)
@@ -125,6 +125,41 @@ def test_downsample_averages_an_odd_edge_alone():
     found = downsample(image)
     np.testing.assert_allclose(found[0, 2, 0], image[0, 4, :2].mean(0), rtol=1e-5)
     np.testing.assert_allclose(found[0, 2, 1], image[0, 4, 2], rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [5, 6, 11])
+def test_downsample_to_a_size(size, frontend_settings):
+    module = build_frontend(frontend_settings(name="downsample", size=size))
+    sub = nn.apply(lambda m, x: m.analyze(x, train=False), module)({}, random(2, 12, 12, 3))
+    assert sub.high is None and sub.low.shape == (2, size, size, 3)
+    assert module.output_size(12, 12) == (size, size)
+    assert module.output_size(12, 24) == (size, 2 * size)
+
+
+@pytest.mark.parametrize("side", [7, 8])
+def test_downsample_needs_a_larger_image(side):
+    with pytest.raises(UserError, match=rf"frontend\.size is 8; .* smaller .* {side} pixels"):
+        Downsample(size=8).output_size(side, 20)
+
+
+@pytest.mark.parametrize("size", SIZES, ids="{0[0]}x{0[1]}".format)
+@pytest.mark.parametrize("levels", [1, 2])
+def test_space_to_depth_splits_off_the_mean_and_loses_nothing(levels, size):
+    image = random(2, *size, 3)
+
+    def round_trip(module, x):
+        sub = module.analyze(x, train=False)
+        return sub, module.synthesize(sub, size)
+
+    sub, rebuilt = nn.apply(round_trip, SpaceToDepth(levels))({}, image)
+    np.testing.assert_array_equal(sub.low, downsample(image, levels))
+    assert sub.high.shape[-1] == 3 * (4**levels - 1)
+    np.testing.assert_allclose(rebuilt, image, rtol=0, atol=1e-5)
+    if levels == 1:  # a 2 x 2 block: upper left, upper right, lower left less the mean
+        for index, (row, column) in enumerate([(0, 0), (0, 1), (1, 0)]):
+            expected = image[:, row, column] - sub.low[:, 0, 0]
+            found = sub.high[:, 0, 0, 3 * index : 3 * index + 3]
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("block", [2, 4])

@@ -98,6 +98,41 @@ def test_resnet50_at_full_resolution():
     assert counts(model)[0] == 25_557_032
 
 
+STEM = {"frontend.name": "identity", "backbone.halve_after_stem": True}
+
+
+def test_vgg16_halved_after_its_first_conv():
+    """Convs after conv1_1 at half the side, the rest as at low resolution."""
+    params, macs = counts(paper_model(**FULL | STEM))
+    low = paper_model(**FULL | {"frontend.name": "downsample"})
+    conv1_1 = 9 * 3 * 64
+    assert (params, macs) == (counts(low)[0], counts(low)[1] + conv1_1 * (224**2 - 112**2))
+    assert macs == 3_956_113_408
+
+
+def test_resnet50_halved_after_its_stem():
+    resnet = {"backbone.name": "resnet50", "head.kind": "pool"}
+    assert counts(paper_model(**resnet | STEM)) == (25_557_032, 1_166_409_728)
+
+
+# MACs of VGG16 and of ResNet-50, heads included, of images of 224 pixels made smaller first.
+LOWRES_TABLE = {
+    96: (2_858_516_480, 752_746_496),
+    112: (3_891_085_312, 1_077_899_264),
+    128: (5_065_572_352, 1_336_623_104),
+    160: (7_903_215_616, 2_087_321_600),
+    192: (11_371_446_272, 3_004_841_984),
+}
+
+
+@pytest.mark.parametrize("size", LOWRES_TABLE)
+def test_low_resolution_of_any_size(size):
+    low = {"frontend.name": "downsample", "frontend.size": size}
+    resnet = {"backbone.name": "resnet50", "head.kind": "pool"}
+    models = paper_model(**FULL | low), paper_model(**resnet | low)
+    assert tuple(counts(model)[1] for model in models) == LOWRES_TABLE[size]
+
+
 # torchvision's published figures of its ImageNet models: parameters, and 10^9 MACs at 224 x 224.
 TORCHVISION = {
     "vgg11": (132_863_336, 7.609),
@@ -175,6 +210,15 @@ FRONTEND_TABLE = {
     ("identity",): (0, 0, 0, 0),
     ("downsample",): (0, 0, 0, 0),
     ("downsample", ("levels", 2)): (0, 0, 0, 0),
+    ("downsample", ("size", 48)): (0, 0, 0, 0),  # sums of slices, as a pool
+    ("downsample", ("size", 45)): (
+        0,
+        0,
+        941_760,
+        0,
+    ),  # a product with a matrix, for its long period
+    ("space-to-depth",): (0, 0, 0, 9),
+    ("space-to-depth", ("levels", 2)): (0, 0, 0, 45),
     ("wavelet",): (0, 0, 110_592, 9),  # 9 taps a pixel
     ("wae",): (5_958, 11_718, 21_528_576, 3),
     ("wae", ("levels", 2)): (9_798, 16_326, 21_848_064, 3),

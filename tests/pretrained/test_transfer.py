@@ -79,6 +79,16 @@ def test_the_input_convention_is_taken_over_and_told(tiny_config):
     assert adopt(adopted, imported)[1] == []
 
 
+def test_the_weights_fit_where_features_are_halved_after_the_stem(tiny_config):
+    _, imported = imported_from(model_of(tiny_config, **FULL))
+    stem = model_of(tiny_config, **FULL | {"backbone.halve_after_stem": True})
+    adopted, lines = adopt(stem, imported)
+    assert adopted == stem and lines == []
+    model, variables = build(adopted)
+    started, _ = start_from(imported, variables, model, light="fresh")
+    jax.tree.map(np.testing.assert_array_equal, started["params"], imported.variables["params"])
+
+
 def test_another_backbone_is_a_mistake(tiny_config):
     _, imported = imported_from(model_of(tiny_config, **FULL))
     with pytest.raises(UserError, match=r"plan '8 M 8 M', not '8 M 16 M'"):

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from wae_jax.config import ParallelSettings
+from wae_jax.errors import UserError
 from wae_jax.runtime.devices import Parallel
 from wae_jax.training import frozen
+from wae_jax.training.run import check_patterns
 from wae_jax.training.stages import trainable_labels
 from wae_jax.training.steps import stage_loss
 
@@ -137,6 +139,50 @@ def test_the_step_computes_its_loss_so(make_trainer):
     expected = stage_loss(outputs, batch, trainer.stage.settings, trainer.settings.losses)[0]
     found = trainer.run(1)[1][0]["loss"]
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+NOTHING = "no_such_parameter"
+
+
+@pytest.mark.parametrize("pattern", [HEADS_AND_LIGHT, NOTHING])
+@pytest.mark.parametrize("changes", [{}, OWN, {"ema_decay": 0.5}], ids=["vgg", "own", "average"])
+def test_statistics_of_frozen_parts_move_where_the_stage_says_so(
+    pattern, changes, make_trainer, flat
+):
+    trainer = trained(make_trainer, pattern, {"stages.joint.statistics": True} | changes)
+    state, _ = trainer.run(2)
+    statistics = flat(trainer.variables["batch_stats"])
+    assert moved(statistics, flat(state.batch_stats)) == statistics.keys()
+    params = flat(trainer.variables["params"])
+    trains = {name for name, label in flat(trainer.labels).items() if str(label) == "train"}
+    assert moved(params, flat(state.params)) == trains
+    assert bool(trains) == (pattern != NOTHING)
+    if state.ema:
+        averaged = flat(state.ema["batch_stats"])
+        assert moved(statistics, averaged) == statistics.keys()
+
+
+def test_norms_then_run_as_in_training(make_trainer):
+    """The loss is that of the whole network in training."""
+    changes = {"stages.joint.statistics": True}
+    alone, whole = trained(make_trainer, NOTHING, changes), trained(make_trainer, ".*")
+    found, expected = (trainer.run(1)[1][0]["loss"] for trainer in (alone, whole))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    still = trained(make_trainer, "head_").run(1)[1][0]["loss"]
+    assert abs(still - expected) > 1e-3
+
+
+def test_a_stage_that_would_move_nothing_is_refused(make_trainer):
+    changes = {
+        "stages.joint.statistics": True,
+        "model.frontend.name": "identity",
+        "model.backbone.batch_norm": False,
+    }
+    trainer = trained(make_trainer, NOTHING, changes)
+    with pytest.raises(
+        UserError, match=r"stages\.joint trains nothing, and .* no batch statistics"
+    ):
+        check_patterns((trainer.stage,), trainer.model, 16)
 
 
 LABELS = {

@@ -54,7 +54,7 @@ def end_to_end_job(job: Job, photos: Sequence[bytes], device: jax.Device) -> Job
     variables = jax.device_put(job.network.variables_for(job.batch_size), device)
     batch = [photos[i % len(photos)] for i in range(job.batch_size)]
     if isinstance(model.frontend, Downsample):
-        size = -(-size // 2**model.frontend.levels)
+        size, _ = model.frontend.output_size(size, size)
         without = dataclasses.replace(job.network, model=model.clone(frontend=Identity()))
         images = jax.device_put(random_images(job.batch_size, size), device)
         program = compile_ahead(without.scores, variables, images)

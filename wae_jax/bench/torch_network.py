@@ -5,7 +5,7 @@ inference form (no norms, no autograd) and the training form. PyTorch is optiona
 here, at first use.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -19,6 +19,7 @@ from wae_jax.models.frontends.fixed import Downsample, Identity
 from wae_jax.models.frontends.folded import untile_kernel
 from wae_jax.models.frontends.wae import PaperEncoder
 from wae_jax.models.heads import FCHead
+from wae_jax.models.resize import area_weights
 
 
 def import_torch():
@@ -48,6 +49,15 @@ def torch_layout(x) -> np.ndarray:
     if x.ndim == 4:
         x = x.transpose(3, 2, 0, 1)
     return np.ascontiguousarray(x.T if x.ndim == 2 else x)
+
+
+def area_resize(x, size: tuple[int, int], as_tensor: Callable[[np.ndarray], Any]):
+    """As :func:`wae_jax.models.resize.area_resize`, on (B, C, H, W); copies where it must."""
+    batch, channels, height, width = x.shape
+    rows, columns = (area_weights(*each) for each in ((height, size[0]), (width, size[1])))
+    x = as_tensor(rows) @ x.reshape(batch, channels, -1, rows.shape[1], width)
+    x = x.reshape(batch, channels, size[0], -1, columns.shape[1]) @ as_tensor(columns.T.copy())
+    return x.reshape(batch, channels, *size)
 
 
 class TorchTwin:
@@ -135,9 +145,7 @@ class TorchTwin:
         if isinstance(frontend, Identity):
             return x, None
         if isinstance(frontend, Downsample):
-            for _ in range(frontend.levels):
-                x = functional.avg_pool2d(x, 2, ceil_mode=True)
-            return x, None
+            return self._downsample(frontend, x), None
         encoder = frontend if isinstance(frontend, FoldedEncoder) else frontend.encoder
         block = 2**encoder.levels
         x = functional.pad(x, (0, -x.shape[3] % block, 0, -x.shape[2] % block), mode="replicate")
@@ -147,6 +155,18 @@ class TorchTwin:
         x = x.contiguous(memory_format=self.torch.channels_last)
         both = self._encode(x, encoder, block, pad=int(zero_padded))
         return both[:, :3], both[:, 3:]
+
+    def _downsample(self, frontend: Downsample, x):
+        size = frontend.output_size(*x.shape[2:])
+        if frontend.size and x.shape[2:] != (2 * size[0], 2 * size[1]):
+            x = area_resize(x, size, self.torch.from_numpy)
+            return x.contiguous(memory_format=self.torch.channels_last)
+        for _ in range(1 if frontend.size else frontend.levels):
+            x = self._halve(x)
+        return x
+
+    def _halve(self, x):
+        return self.torch.nn.functional.avg_pool2d(x, 2, ceil_mode=True)
 
     def _encode(self, x, encoder, block: int, *, pad: int):
         if isinstance(encoder, FoldedEncoder):
@@ -173,7 +193,7 @@ class TorchTwin:
         return run(module, x, self.params[name], self.stats.get(name, {}))
 
     def _vgg(self, module: VGG, x, params, stats):
-        block, index = 1, 0
+        block, index, is_stem = 1, 0, module.halve_after_stem
         for item in module.plan.split():
             if item == "M":
                 x = self.torch.nn.functional.max_pool2d(x, 2, ceil_mode=module.round_up)
@@ -182,6 +202,8 @@ class TorchTwin:
             index += 1
             x = self._conv_norm(module, x, params, stats, f"conv{block}_{index}", padding=1)
             x = self.torch.relu_(x)
+            if is_stem:
+                x, is_stem = self._halve(x), False
         return x
 
     def _resnet(self, module: ResNet, x, params, stats):
@@ -194,6 +216,8 @@ class TorchTwin:
         if large:
             ceil = module.stem_pool == "ceil"
             x = self.torch.nn.functional.max_pool2d(x, 3, 2, 0 if ceil else 1, ceil_mode=ceil)
+        if module.halve_after_stem:
+            x = self._halve(x)
         for stage, count in enumerate(module.blocks):
             for i in range(count):
                 name = f"stage{stage + 1}_block{i + 1}"

@@ -25,8 +25,8 @@ ADOPTED = (
     "backbone.stem_pool",
     "backbone.stride_on",
 )
-# Of the trunk's keys, the one that its weights do not depend on.
-FREE = "pool_rounding"
+# Of the trunk's keys, those that its weights do not depend on.
+FREE = ("pool_rounding", "halve_after_stem")
 # Standard deviation of photos, per channel in RGB, 0..255.
 PHOTO_STD = (58.395, 57.12, 57.375)
 
@@ -42,7 +42,7 @@ def adopt(model: ModelSettings, imported: Imported) -> tuple[ModelSettings, list
     different = [
         f"{key} {theirs[key]!r}, not {ours[key]!r}"
         for key in sorted(theirs)
-        if key not in taken | {FREE} and theirs[key] != ours[key]
+        if key not in taken.union(FREE) and theirs[key] != ours[key]
     ]
     if different:
         raise UserError(

@@ -36,6 +36,11 @@ def is_frozen(labels: Mapping[str, Any], path: tuple[str, ...]) -> bool:
     return False
 
 
+def of_norms(labels: Mapping[str, Any], statistics: bool) -> Mapping[str, Any]:
+    """The labels by which norms go: none is frozen in a stage whose ``statistics`` all move."""
+    return jax.tree.map(lambda _: "train", labels) if statistics else labels
+
+
 def as_in_evaluation(labels: Mapping[str, Any]) -> AbstractContextManager:
     """Within it, frozen norms run as in evaluation, with their running statistics.
 

@@ -24,7 +24,7 @@ from wae_jax.runtime.devices import Parallel, start
 from wae_jax.training.distill import Teacher, check_same_teacher, load_teacher
 from wae_jax.training.optim import make_optimizer
 from wae_jax.training.progress import MetricsLog
-from wae_jax.training.stages import Stage, plan_stages, trainable_labels
+from wae_jax.training.stages import Stage, labels_of, plan_stages
 from wae_jax.training.workdir import check_workdir, own_checkpoint, write_config
 
 
@@ -76,7 +76,7 @@ def open_run(config: Mapping[str, Any], workdir: str) -> tuple[Run, TrainState]:
         image_size=settings.data.image_size,
     )
     evaluated = network()
-    _check_patterns(plan, evaluated, settings.data.image_size)
+    check_patterns(plan, evaluated, settings.data.image_size)
     evaluator = Evaluator(
         evaluated, settings.data, settings.data.eval_split, parallel, source.info.classes
     )
@@ -136,11 +136,16 @@ def _plan(settings: Settings, source: data.Source, parallel: Parallel) -> tuple[
     return plan
 
 
-def _check_patterns(plan: tuple[Stage, ...], model: Classifier, image_size: int) -> None:
-    """Raises UserError where a stage's ``trains`` fits nothing of the network."""
+def check_patterns(plan: tuple[Stage, ...], model: Classifier, image_size: int) -> None:
+    """Raises UserError where a stage would move nothing of the network."""
     shapes = variable_shapes(model, image_size)
     for stage in plan:
-        trainable_labels(shapes["params"], stage.settings.trains)
+        labels = labels_of(stage, shapes["params"])
+        if not shapes["batch_stats"] and "train" not in jax.tree.leaves(labels):
+            raise UserError(
+                f"config.stages.{stage.name} trains nothing, and the network has no batch "
+                "statistics to move"
+            )
 
 
 def _initial_state(
@@ -183,7 +188,7 @@ def _continue(folder: Path, state: TrainState, plan: tuple[Stage, ...]) -> Train
     stage = next((s for s in plan if s.first_step < step <= s.last_step), None)
     if stage is None:
         raise UserError(f"the checkpoint {folder} is beyond this run's {plan[-1].last_step} steps")
-    labels = trainable_labels(state.params, stage.settings.trains)
+    labels = labels_of(stage, state.params)
     like = state.replace(opt_state=make_optimizer(stage, labels).init(state.params))
     say(f"continuing from {folder} (stage {stage.name}, step {step})")
     return store.restore_state(folder, like)

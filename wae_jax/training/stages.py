@@ -60,10 +60,15 @@ def plan_stages(
     return tuple(plan)
 
 
-def trainable_labels(params, pattern: str):
+def trainable_labels(params, pattern: str, *, statistics: bool = False):
     """A tree like ``params`` of "train" and "freeze".
 
     A parameter trains where ``pattern`` (a regular expression) matches its path from the start.
+
+    Args:
+        params: the network's.
+        pattern: the stage's ``trains``.
+        statistics: the stage's own; with it nothing need train.
 
     Raises:
         UserError: the pattern is no regular expression, or matches nothing.
@@ -78,10 +83,15 @@ def trainable_labels(params, pattern: str):
         path: "train" if matcher.match("/".join(path)) else "freeze"
         for path in traverse_util.flatten_dict(params)
     }
-    if "train" not in labels.values():
+    if "train" not in labels.values() and not statistics:
         parts = ", ".join(sorted({path[0] for path in labels}))
         raise UserError(
             f"a stage's 'trains' pattern {pattern!r} matches no parameter; the "
             f"network's parts are: {parts}"
         )
     return traverse_util.unflatten_dict(labels)
+
+
+def labels_of(stage: Stage, params):
+    """What trains in a stage, see :func:`trainable_labels`."""
+    return trainable_labels(params, stage.settings.trains, statistics=stage.settings.statistics)

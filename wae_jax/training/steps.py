@@ -90,11 +90,12 @@ def make_train_step(
     B is then the device's share.
     Metrics are float32 scalars of the whole batch before the update.
     labels: what trains, as :func:`wae_jax.training.stages.trainable_labels` says; frozen norms run
-    as in evaluation, and their statistics stay.
+    as in evaluation, and their statistics stay, unless the stage moves all ``statistics``.
     teacher: a trained network to distil from, as ``distill`` says, run as in evaluation on the
     same images; the step then needs its variables.
     """
     rng = jax.random.key(seed)
+    norms = frozen.of_norms(labels, stage.statistics)
 
     def train_step(
         state: TrainState, batch, teacher_variables=None, *, axis_name: str | None = None
@@ -104,7 +105,7 @@ def make_train_step(
             teacher_scores = run(teacher, teacher_variables, batch["image"]).scores
 
         def loss_fn(params):
-            with frozen.as_in_evaluation(labels):
+            with frozen.as_in_evaluation(norms):
                 outputs, updated = model.apply(
                     {"params": params, "batch_stats": state.batch_stats},
                     batch["image"],
@@ -124,7 +125,7 @@ def make_train_step(
         params = optax.apply_updates(state.params, updates)
         # Adding a zero update would turn -0.0 into 0.0.
         params = frozen.keep_parameters(labels, state.params, params)
-        batch_stats = frozen.keep_statistics(labels, state.batch_stats, batch_stats)
+        batch_stats = frozen.keep_statistics(norms, state.batch_stats, batch_stats)
         return TrainState(
             step=state.step + 1,
             params=params,

@@ -38,16 +38,30 @@ def fetch_url(url: str, sha256: str, dest: Path, timeout: float = 10.0) -> Path:
         UserError: the server cannot be reached, or what it sends has another hash.
     """
 
-    def download(folder: Path) -> Path:
-        partial = folder / "partial"
-        try:
-            with urllib.request.urlopen(url, timeout=timeout) as reply, open(partial, "wb") as file:
-                _copy_with_progress(reply, file, Path(dest).name)
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            raise UserError(f"cannot download {url} ({_reason(error)})") from error
-        return partial
+    def to_folder(folder: Path) -> Path:
+        return download(url, folder / "partial", timeout, name=dest.name)
 
-    return _fetch(url, sha256, Path(dest), download)
+    return _fetch(url, sha256, dest, to_folder)
+
+
+def download(url: str, dest: Path, timeout: float = 10.0, *, name: str = "") -> Path:
+    """Downloads `url` to `dest` and checks nothing: for what has no fixed bytes.
+
+    Args:
+        url: what to download.
+        dest: path of the file, in a folder that whoever calls throws away.
+        timeout: seconds without any answer from the server after which we give up.
+        name: what the progress bar calls it; default: the file's name.
+
+    Raises:
+        UserError: the server cannot be reached.
+    """
+    try:
+        with urllib.request.urlopen(url, timeout=timeout) as reply, open(dest, "wb") as file:
+            _copy_with_progress(reply, file, name or dest.name)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise UserError(f"cannot download {url} ({_reason(error)})") from error
+    return dest
 
 
 def fetch_npm(

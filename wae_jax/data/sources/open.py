@@ -1,20 +1,21 @@
 """Opens a data set by its name.
 
-`cifar10`, `foolbox_photos` and `photos_500x375` prepare themselves; `folder` is a folder of photos;
-every other name is a data set in TFDS's ArrayRecord layout, prepared by TFDS or anything that
-writes its layout.
+`cifar10`, `grocery`, `foolbox_photos` and `photos_500x375` prepare themselves; `folder` is a folder
+of photos; every other name is a data set in TFDS's ArrayRecord layout, prepared by TFDS or anything
+that writes its layout.
 """
 
 import os
 from pathlib import Path
 
-from wae_jax.data.sources import array_record, cifar10, folder, lookup, photos
+from wae_jax.data.sources import array_record, cifar10, folder, grocery, lookup, photos
 from wae_jax.data.sources.base import Source
 from wae_jax.data.sources.classes import Classes, check_same_classes
 from wae_jax.errors import UserError
 
 _SELF_PREPARED = {
     "cifar10": cifar10.prepare,
+    "grocery": grocery.prepare,
     "foolbox_photos": photos.prepare_foolbox_photos,
     "photos_500x375": photos.prepare_photos_500x375,
 }
@@ -31,8 +32,8 @@ def open_source(
     """Opens one split of a data set.
 
     Args:
-        name: "cifar10", "foolbox_photos", "photos_500x375", "folder", or a TFDS data set as
-            `name[/config][:version]`.
+        name: "cifar10", "grocery", "foolbox_photos", "photos_500x375", "folder", or a TFDS data
+            set as `name[/config][:version]`.
         split: split or part of one in TFDS's notation: "train", "train[:99%]", "validation[5000:]".
         data_dir: folder of TFDS data sets; default: environment variable TFDS_DATA_DIR, else
             `~/tensorflow_datasets`. A self-preparing data set is looked up here only if this is

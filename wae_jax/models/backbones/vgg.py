@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from wae_jax.errors import UserError
 from wae_jax.models.layers import BATCH_NORM_EPSILON, BatchNorm, Conv
 from wae_jax.models.pooling import max_pool
+from wae_jax.models.resize import halve
 
 PLANS = {
     "vgg11": "64 M 128 M 256 256 M 512 512 M 512 512 M",
@@ -25,12 +26,14 @@ class VGG(nn.Module):
         width: factor on every conv's filters.
         round_up: pools round odd sizes up, as in Caffe and the released network.
         slice_pool: how pools are computed, see :func:`wae_jax.models.pooling.max_pool`.
+        halve_after_stem: the first conv's features are averaged over 2x2 pixels.
     """
 
     plan: str
     width: float = 1.0
     batch_norm: bool = False
     round_up: bool = False
+    halve_after_stem: bool = False
     slice_pool: bool | None = None
     norm_epsilon: float = BATCH_NORM_EPSILON
     dtype: jnp.dtype = jnp.float32
@@ -38,7 +41,7 @@ class VGG(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        block, index = 1, 0
+        block, index, is_stem = 1, 0, self.halve_after_stem
         for item in self.plan.split():
             if item == "M":
                 height, width = ((0, side % 2 if self.round_up else 0) for side in x.shape[1:3])
@@ -68,4 +71,6 @@ class VGG(nn.Module):
                     name=name.replace("conv", "norm"),
                 )(x, train=train)
             x = nn.relu(x)
+            if is_stem:
+                x, is_stem = halve(x), False
         return x

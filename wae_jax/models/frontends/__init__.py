@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from wae_jax.config import FrontendSettings
 from wae_jax.models.frontends.base import Frontend, SubImages
-from wae_jax.models.frontends.fixed import Downsample, Identity, Wavelet
+from wae_jax.models.frontends.fixed import Downsample, Identity, SpaceToDepth, Wavelet
 from wae_jax.models.frontends.folded import FoldedEncoder
 from wae_jax.models.frontends.wae import (
     WAE,
@@ -36,7 +36,11 @@ def _identity(settings, dtype, axis_name):
 
 
 def _downsample(settings, dtype, axis_name):
-    return Downsample(levels=settings.levels)
+    return Downsample(levels=settings.levels, size=settings.size)
+
+
+def _space_to_depth(settings, dtype, axis_name):
+    return SpaceToDepth(levels=settings.levels)
 
 
 def _wavelet(settings, dtype, axis_name):
@@ -72,7 +76,13 @@ def _wae(settings: FrontendSettings, dtype, axis_name):
     )
 
 
-FRONTENDS = {"identity": _identity, "downsample": _downsample, "wavelet": _wavelet, "wae": _wae}
+FRONTENDS = {
+    "identity": _identity,
+    "downsample": _downsample,
+    "space-to-depth": _space_to_depth,
+    "wavelet": _wavelet,
+    "wae": _wae,
+}
 # Those with one sub-image, and so without a light branch.
 SINGLE = ("identity", "downsample")
 

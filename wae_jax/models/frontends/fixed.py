@@ -1,12 +1,14 @@
-"""Front ends without parameters: the two baselines and the fixed wavelets."""
+"""Front ends without parameters: the two baselines, pixels as channels, and fixed wavelets."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from wae_jax.errors import UserError
 from wae_jax.models import wavelets
 from wae_jax.models.frontends.base import SubImages
 from wae_jax.models.layers import depth_to_space, space_to_depth
+from wae_jax.models.resize import area_resize, halve
 
 
 class Identity(nn.Module):
@@ -26,30 +28,91 @@ class Identity(nn.Module):
 
 
 class Downsample(nn.Module):
-    """The image at 1/2**levels of its side: the plain low-resolution baseline.
+    """A smaller image: the plain low-resolution baseline, antialiased by the box filter.
 
-    Each level is the mean of 2x2 pixels, the box filter: antialiased, and what an area resize by
-    a whole factor does. An odd last row or column is averaged alone, so sizes round up.
+    Without ``size`` each level is the mean of 2x2 pixels; an odd last row or column is averaged
+    alone, so sizes round up.
+
+    Attributes:
+        levels: halvings of the side, where ``size`` is 0.
+        size: pixels that the image's shorter side gets, by an area resize.
     """
 
     levels: int = 1
+    size: int = 0
     can_synthesize = False
 
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the low sub-image, in pixels.
+
+        Raises:
+            UserError: ``size`` does not make the image smaller.
+        """
+        if not self.size:
+            return -(-height // 2**self.levels), -(-width // 2**self.levels)
+        shorter = min(height, width)
+        if self.size >= shorter:
+            raise UserError(
+                f"config.model.frontend.size is {self.size}; it must be smaller than the image, "
+                f"{shorter} pixels"
+            )
+        return round(height * self.size / shorter), round(width * self.size / shorter)
+
     def analyze(self, images: jax.Array, *, train: bool) -> SubImages:
-        """(B, H, W, 3) -> low (B, ceil(H/2**levels), ceil(W/2**levels), 3), no high."""
+        """(B, H, W, 3) -> low (B, h, w, 3), see :meth:`output_size`; no high."""
         del train
-        for _ in range(self.levels):
-            height, width = images.shape[1:3]
-            pad = ((0, 0), (0, height % 2), (0, width % 2), (0, 0))
-            x = jnp.pad(images, pad, mode="edge") if height % 2 or width % 2 else images
-            rows = x[:, 0::2] + x[:, 1::2]
-            images = (rows[:, :, 0::2] + rows[:, :, 1::2]) * 0.25
-        return SubImages(low=images)
+        if self.size:
+            return SubImages(low=area_resize(images, self.output_size(*images.shape[1:3])))
+        return SubImages(low=_halvings(images, self.levels))
 
     def prepare(self, sub_images: SubImages, *, train: bool) -> SubImages:
         """Nothing to do."""
         del train
         return sub_images
+
+
+def _halvings(images: jax.Array, levels: int) -> jax.Array:
+    for _ in range(levels):
+        images = halve(images)
+    return images
+
+
+class SpaceToDepth(nn.Module):
+    """All pixels of a block as channels: their mean to the low branch, the rest to the high one.
+
+    low is what :class:`Downsample` makes; high holds every pixel of a block but the last, less the
+    mean. The last follows from the others.
+
+    Attributes:
+        levels: blocks are 2**levels pixels wide.
+    """
+
+    levels: int = 1
+    can_synthesize = True
+
+    def analyze(self, images: jax.Array, *, train: bool) -> SubImages:
+        """(B, H, W, 3) -> low (B, h, w, 3) and high (B, h, w, 9 or 45), h = ceil(H/2**levels)."""
+        del train
+        block = 2**self.levels
+        pad = [(0, -side % block) for side in images.shape[1:3]]
+        deep = space_to_depth(jnp.pad(images, ((0, 0), *pad, (0, 0)), mode="edge"), block)
+        low = _halvings(images, self.levels)
+        return SubImages(low=low, high=deep[..., :-3] - jnp.tile(low, block**2 - 1))
+
+    def prepare(self, sub_images: SubImages, *, train: bool) -> SubImages:
+        """Nothing to do."""
+        del train
+        return sub_images
+
+    def synthesize(self, sub_images: SubImages, size: tuple[int, int]) -> jax.Array:
+        """The image itself, to rounding: (B, *size, 3)."""
+        low, high = sub_images.low, sub_images.high
+        assert high is not None  # it makes both sub-images
+        others = 4**self.levels - 1
+        # Differences from a mean add up to 0. (A block that was padded does not keep its last.)
+        last = -high.reshape(*high.shape[:3], others, 3).sum(-2)
+        deep = jnp.concatenate([high, last], -1) + jnp.tile(low, others + 1)
+        return depth_to_space(deep, 2**self.levels)[:, : size[0], : size[1]]
 
 
 class Wavelet(nn.Module):
