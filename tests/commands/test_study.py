@@ -124,7 +124,7 @@ def test_a_report_needs_the_records_only(succeed, refuse, folder, tmp_path):
             shutil.rmtree(run)
     out = succeed("study", f"--workdir={folder}", "--only=report", "--compare=full,lowres")
     rows = read_csv(folder / "results.csv")
-    assert list(rows)[0] == "full" and set(rows) == set(VARIANTS)
+    assert next(iter(rows)) == "full" and set(rows) == set(VARIANTS)
     assert rows["lowres+distill"]["macs"] == rows["lowres"]["macs"]
     assert "McNemar" in out and "no times of full" in out and not (folder / "results.png").exists()
     refuse(["checkpoint"], "study", f"--workdir={folder}", "--only=measure")

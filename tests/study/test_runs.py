@@ -52,7 +52,7 @@ def test_what_is_chosen(run_of):
     assert chosen() == {"full": [1], "lowres": [0, 1], "wae": [0]}
     assert list(chosen(["wae", "full"])) == ["wae", "full"]
     assert chosen(seeds=[1]) == {"full": [1], "lowres": [1]}
-    with pytest.raises(UserError, match="no record of a finished run of wae$"):
+    with pytest.raises(UserError, match=r"no record of a finished run of wae$"):
         chosen(["full", "wae"], [1])
     with pytest.raises(UserError, match="no record"):
         chosen(seeds=[7])
