@@ -77,7 +77,7 @@ class Times:
 def measure(workdir: str, found: Sequence[Run], seconds: float = 0.0) -> Times:
     """Times the networks of finished runs in turn, and keeps the result in the folder.
 
-    Networks of equal layers are timed once. A run whose checkpoint is gone is left out.
+    Networks of equal layers are timed once. Those of which no checkpoint is left are left out.
 
     Args:
         workdir: The study's folder.
@@ -108,26 +108,27 @@ def measure(workdir: str, found: Sequence[Run], seconds: float = 0.0) -> Times:
 
 def _networks(workdir: str, found: Sequence[Run]) -> tuple[dict[str, Network], dict[str, str]]:
     """One network of every kind by the name of its first variant, and that name by variant."""
+    names: dict[str, str] = {}  # by kind
     networks: dict[str, Network] = {}
-    names: dict[str, str] = {}
-    timed_as: dict[str, str] = {}
     for run in found:
-        if run.variant in timed_as:
+        folder = runs.folder_of(workdir, run.variant, run.seed)
+        if _kind(run) in names or not (Path(folder) / folders.FOLDER).is_dir():
             continue
-        kind = json.dumps([run.config["model"], run.image_size], sort_keys=True)
-        if kind not in names:
-            folder = runs.folder_of(workdir, run.variant, run.seed)
-            if not (Path(folder) / folders.FOLDER).is_dir():
-                say(f"{run.name} is not timed: its checkpoint is gone")
-                continue
-            network = trained_network(run.variant, folders.find(folder))
-            # What training needs beside the inference form is not held while others are timed.
-            networks[run.variant] = dataclasses.replace(network, trained_variables=None)
-            names[kind] = run.variant
-        timed_as[run.variant] = names[kind]
+        network = trained_network(run.variant, folders.find(folder))
+        # What training needs beside the inference form is not held while others are timed.
+        networks[run.variant] = dataclasses.replace(network, trained_variables=None)
+        names[_kind(run)] = run.variant
     if not networks:
         raise UserError(f"{workdir} has no finished run with a checkpoint: nothing can be timed")
-    return networks, timed_as
+    lacking = [run.variant for run in found if _kind(run) not in names]
+    if lacking:
+        say(f"not timed, as their checkpoints are gone: {', '.join(dict.fromkeys(lacking))}")
+    return networks, {r.variant: names[_kind(r)] for r in found if _kind(r) in names}
+
+
+def _kind(run: Run) -> str:
+    """The same for networks of the same layers and image size."""
+    return json.dumps([run.config["model"], run.image_size], sort_keys=True)
 
 
 def _write(path: Path, times: Times) -> None:
