@@ -63,4 +63,4 @@ def test_what_is_not_known_is_said(run_of):
         "time left: about 20s, and an unknown time for stem, not measured yet"
     )
     assert left.shown(pending[::2], [like]) == "time left: about 20s"
-    assert left.shown(pending, []) == "time left: unknown, no run of wae, stem was measured yet"
+    assert left.shown(pending, []) == "time left: unknown, no such run was measured yet"

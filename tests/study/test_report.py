@@ -62,6 +62,14 @@ def test_networks_that_are_taught_have_their_own_curve(run_of):
     assert rows["wae"].above_curve[ONE].value == pytest.approx(0.08)
 
 
+def test_a_slower_network_that_is_no_better_is_not_on_the_curve(run_of):
+    right = RIGHT | {"lowres-160": 58, "full": 60}
+    rows = {row.variant: row for row in report.make_rows(chosen_of(run_of, right), times_of(MS))}
+    assert rows["wae"].above_curve[ONE].value == pytest.approx(0.74 - 0.60)
+    points = {"a": (3.0, 0.7), "b": (1.0, 0.6), "c": (2.0, 0.6), "d": (1.0, 0.5), "e": (4.0, 0.65)}
+    assert report.best_of(points) == ["b", "a"]
+
+
 @pytest.mark.parametrize(
     "name, curve",
     [
@@ -157,7 +165,7 @@ def test_the_picture_has_the_curves_and_all_points(chosen, monkeypatch, tmp_path
     assert (tmp_path / "study.png").stat().st_size > 10_000
     one, batch = drawn[0].axes
     (curve,) = [line for line in one.lines if line.get_label() == "low-resolution curve"]
-    assert curve.get_xydata().tolist() == [[1.0, 60.0], [4.0, 80.0]]
+    assert curve.get_xydata().tolist() == [[1.0, 60.0], [4.0, 80.0], [4.0, 80.0]]
     shown = {container.get_label() for container in one.containers}
     assert shown == set(ms)
     assert (one.get_title(), batch.get_title()) == ("batch 1", "batch 32")

@@ -91,9 +91,9 @@ def shown(pending: Sequence[tuple[str, Settings, str]], finished: Sequence[Run])
             unknown.append(variant)
         else:
             known.append(seconds)
-    names = ", ".join(dict.fromkeys(unknown))
     if not known:
-        return f"time left: unknown, no run of {names} was measured yet"
+        return "time left: unknown, no such run was measured yet"
+    names = ", ".join(dict.fromkeys(unknown))
     return f"time left: about {duration(sum(known))}" + (
         f", and an unknown time for {names}, not measured yet" if unknown else ""
     )

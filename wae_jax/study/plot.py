@@ -5,7 +5,7 @@ from pathlib import Path
 
 from wae_jax.bench.plots import MARKERS, make_panels
 from wae_jax.study.measure import Cell
-from wae_jax.study.report import Row, curve_of, label
+from wae_jax.study.report import Row, best_of, curve_of, label
 from wae_jax.study.runs import DISTILLED
 
 
@@ -37,13 +37,28 @@ def plot_rows(rows: Sequence[Row], path: Path) -> None:
 
 
 def _draw_curve(axis, rows: Sequence[Row], cell: Cell, ending: str, style: str) -> None:
-    """The low-resolution curve of the variants whose names have this ending."""
-    # Of any such variant that is not on it.
+    """The low-resolution curve that variants with this ending are held against."""
     names = curve_of([row.variant for row in rows], f"any{ending}")
-    points = sorted((row.ms[cell], 100 * row.top1.value) for row in rows if row.variant in names)
-    if len(points) > 1:
-        name = "low-resolution curve" + ", with a teacher" * bool(ending)
-        axis.plot(*zip(*points, strict=True), style, color="0.6", zorder=0, label=name)
+    points = {r.variant: (_time(r, cell), r.top1.value) for r in rows if r.variant in names}
+    if len(points) < 2:
+        return
+    times, top1 = zip(*(points[name] for name in best_of(points)), strict=True)
+    slowest = max(_time(row, cell) for row in rows)  # beyond its last point the curve is level
+    axis.plot(
+        [*times, slowest],
+        [100 * each for each in (*top1, top1[-1])],
+        style,
+        color="0.6",
+        zorder=0,
+        label="low-resolution curve" + ", with a teacher" * bool(ending),
+    )
+
+
+def _time(row: Row, cell: Cell) -> float:
+    """Of a row that has times."""
+    ms = row.ms[cell]
+    assert ms is not None
+    return ms
 
 
 def _draw_points(axis, rows: Sequence[Row], cell: Cell) -> None:
@@ -52,7 +67,7 @@ def _draw_points(axis, rows: Sequence[Row], cell: Cell) -> None:
         number = plain.index(row.variant.removesuffix(DISTILLED))
         top1, distilled = row.top1, row.variant.endswith(DISTILLED)
         axis.errorbar(
-            row.ms[cell],
+            _time(row, cell),
             100 * top1.value,
             yerr=[[100 * (top1.value - top1.low)], [100 * (top1.high - top1.value)]],
             marker=MARKERS[number % len(MARKERS)],

@@ -126,20 +126,39 @@ def curve_of(variants: Sequence[str], name: str) -> list[str]:
     return curve
 
 
+def best_of(points: Mapping[str, tuple[float, float]]) -> list[str]:
+    """Those points of a curve that no faster one equals, fastest first.
+
+    A slower network that is no better is nobody's choice: a curve through it would be too easy to
+    lie above.
+
+    Args:
+        points: (time, top-1) by name.
+    """
+    best: list[str] = []
+    for name in sorted(points, key=lambda name: (points[name][0], -points[name][1])):
+        if not best or points[name][1] > points[best[-1]][1]:
+            best.append(name)
+    return best
+
+
 def _above_curve(
     chosen: Mapping[str, Any], found: Accuracies, ms: Mapping[str, float | None], name: str
 ) -> Estimate | None:
-    """Piecewise linear between the curve's points, and level beyond them.
+    """Against the line through the curve's best points, which is level beyond them.
 
     Beyond the slowest that is what the slowest gives in less time; before the fastest, the
     variant is held against a slower rival.
     """
-    points = {other: each for other in curve_of(list(chosen), name) if (each := ms[other])}
+    top1 = dict(zip(chosen, found.values, strict=True))
+    curve = curve_of(list(chosen), name)
+    points = {other: (each, top1[other]) for other in curve if (each := ms[other])}
     at = ms[name]
-    if at is None or name in points or len(points) < 2:
+    if at is None or name in curve or len(points) < 2:
         return None
-    weights = paired.curve_weights(list(points.values()), at)
-    parts = [w * _one(chosen, other) for w, other in zip(weights, points, strict=True)]
+    best = best_of(points)
+    weights = paired.curve_weights([points[other][0] for other in best], at)
+    parts = [w * _one(chosen, other) for w, other in zip(weights, best, strict=True)]
     return found.combined(_one(chosen, name) - np.sum(parts, axis=0))
 
 
@@ -150,7 +169,7 @@ def label(cell: Cell) -> str:
 
 
 def _rounded(value: float | None, digits: int) -> float | str:
-    return "" if value is None else round(value, digits)
+    return "" if value is None else round(value, digits or None)
 
 
 def _columns(
