@@ -2,15 +2,17 @@
 
 import csv
 import json
+import shutil
 
 import pytest
 
-from wae_jax.bench import networks
+from tests.commands.conftest import call
 from wae_jax.bench.measure import model_job
 from wae_jax.config import Settings
 from wae_jax.errors import UserError
 from wae_jax.runtime import process
-from wae_jax.study import study
+from wae_jax.study import load, measure, runs, study
+from wae_jax.training.loop import train
 
 
 @pytest.fixture(autouse=True)
@@ -21,8 +23,69 @@ def own_thread(monkeypatch):
     return calls
 
 
-def test_it_trains_counts_and_times_every_variant(
-    monkeypatch, config_file, succeed, own_thread, tmp_path
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Times are not what these tests want to know."""
+    monkeypatch.setattr(measure, "TIMING_SECONDS", 0.1)
+
+
+def nothing_of(monkeypatch, *names):
+    """Lets none of these functions of the study be called."""
+
+    def refuse_call(*arguments, **options):
+        raise AssertionError("it was called")
+
+    for name in names:
+        monkeypatch.setattr(study, name, refuse_call)
+
+
+def read_csv(path):
+    with path.open() as file:
+        return {row["variant"]: row for row in csv.DictReader(file)}
+
+
+VARIANTS = ["full", "lowres", "wae", "lowres+distill"]
+
+
+@pytest.fixture(scope="module")
+def studied(config_file, tmp_path_factory):
+    """The folder of a study, trained only."""
+    folder = tmp_path_factory.mktemp("study")
+    options = [f"--variants={','.join(VARIANTS)}", "--seeds=3", f"--workdir={folder}"]
+    assert call("study", f"--config={config_file}", *options, "--only=train") == 0
+    return folder
+
+
+@pytest.fixture
+def folder(studied, tmp_path):
+    """A copy of it; the teacher's path in its records stays that of the original."""
+    return shutil.copytree(studied, tmp_path / "study")
+
+
+def test_training_alone_leaves_a_record_per_run(studied):
+    names = {f"{name}-3" for name in VARIANTS}
+    assert {p.stem for p in studied.glob("*.json")} == names
+    assert {p.name for p in studied.iterdir() if p.is_dir()} == names
+    taught = runs.read(studied / "lowres+distill-3.json")
+    assert (taught.variant, taught.seed, len(taught.correct)) == ("lowres+distill", 3, 96)
+    assert taught.top1 == taught.correct.mean()
+    # Batch norms are folded, so scores differ by rounding: by an image at most.
+    assert taught.top1 == pytest.approx(taught.figures["top1"], abs=1.01 / 96)
+    teacher = studied / "full-3"
+    assert taught.teacher["path"] == str(teacher) == taught.differs["distill.teacher"]
+    assert taught.teacher["sha256"]
+    assert taught.differs["model.frontend.name"] == "downsample"
+    wae = runs.read(studied / "wae-3.json")
+    assert wae.teacher is None
+    assert wae.images_seen == 3 * 4 * 16 and wae.resumed_from_step == 0
+    assert [stage["steps"] for stage in wae.stages] == [4, 4, 4] and wae.images_per_s > 0
+    assert 0 < wae.hours < 1 and wae.machine["cpu"] and wae.load["own_cores"] > 0
+    held = json.loads((studied / "lowres-3/config.json").read_text())
+    assert held["distill"]["teacher"] == ""
+
+
+def test_the_rest_of_a_study_is_counted_timed_and_reported(
+    monkeypatch, config_file, succeed, own_thread, folder, studied
 ):
     timed = []
 
@@ -31,35 +94,107 @@ def test_it_trains_counts_and_times_every_variant(
         timed.append((network.method, batch_size))
         return model_job(network, batch_size, device)
 
-    monkeypatch.setattr(study, "model_job", job)
-    monkeypatch.setattr(study, "TIMING_SECONDS", 0.1)
-    monkeypatch.setattr(networks, "evaluate_inference_form", None)  # training has evaluated it
-    out = succeed(
-        "study",
-        f"--config={config_file}",
-        "--variants=full,lowres,wae,lowres+distill",
-        "--seeds=3",
-        f"--workdir={tmp_path}",
-        "--picture_of=wae",
-    )
-    variants = ["full", "lowres", "wae", "lowres+distill"]
-    assert sorted(timed) == sorted((name, batch) for name in variants for batch in (1, 32))
-    with (tmp_path / "results.csv").open() as file:
-        rows = {row["variant"]: row for row in csv.DictReader(file)}
-    assert list(rows) == variants
-    held = json.loads((tmp_path / "lowres+distill-3" / "config.json").read_text())
-    assert (held["seed"], held["distill"]["teacher"]) == (3, str(tmp_path / "full-3"))
-    assert json.loads((tmp_path / "lowres-3/config.json").read_text())["distill"]["teacher"] == ""
-    assert rows["lowres+distill"]["macs"] == rows["lowres"]["macs"]
+    monkeypatch.setattr(measure, "model_job", job)
+    monkeypatch.setattr(load, "TOLERATED", -1.0)
+    nothing_of(monkeypatch, "train", "evaluate_each")
+    options = [f"--config={config_file}", f"--workdir={folder}", "--seeds=3"]
+    out = succeed("study", *options, "--variants=full,lowres,wae", "--picture_of=wae")
+    # All of the folder are timed; what the teacher changed are weights.
+    names = ["full", "lowres", "wae"]
+    assert sorted(timed) == sorted((name, batch) for name in names for batch in (1, 32))
+    rows = read_csv(folder / "results.csv")
+    assert list(rows) == names
     assert float(rows["full"]["mac_ratio"]) == float(rows["full"]["speedup_batch_1"]) == 1.0
     assert 3.5 < float(rows["lowres"]["mac_ratio"]) <= 4.5
     for row in rows.values():
-        top1 = float(row["top1"])
-        assert top1 * 96 == pytest.approx(round(top1 * 96), abs=0.01)
+        assert round(float(row["top1"]) * 96) / 96 == pytest.approx(float(row["top1"]), abs=1e-4)
         assert float(row["ms_batch_1"]) > 0 and float(row["ms_batch_32"]) > 0
-    assert json.loads((tmp_path / "results.env.json").read_text())["cpu"]
-    assert (tmp_path / "sub_images.png").exists()
+    assert rows["wae"]["above_curve"] != "" == rows["lowres"]["above_curve"]
+    record = json.loads((folder / "results.env.json").read_text())
+    assert record["cpu"] and "during the timing" in record["warnings"][0]
+    assert "WARNING: other programs used" in out
+    assert (folder / "results.png").stat().st_size > 10_000
+    assert (folder / "sub_images.png").exists()
     assert "gap recovered" in out and "| lowres" in out
+
+
+def test_a_report_needs_the_records_only(succeed, refuse, folder, tmp_path):
+    for run in folder.iterdir():
+        if run.is_dir():
+            shutil.rmtree(run)
+    out = succeed("study", f"--workdir={folder}", "--only=report", "--compare=full,lowres")
+    rows = read_csv(folder / "results.csv")
+    assert next(iter(rows)) == "full" and set(rows) == set(VARIANTS)
+    assert rows["lowres+distill"]["macs"] == rows["lowres"]["macs"]
+    assert "McNemar" in out and "no times of full" in out and not (folder / "results.png").exists()
+    refuse(["checkpoint"], "study", f"--workdir={folder}", "--only=measure")
+    refuse(["wavelet"], "study", f"--workdir={folder}", "--only=report", "--variants=wavelet")
+    refuse(["no record"], "study", f"--workdir={tmp_path}", "--only=report")
+    refuse(["--compare", "wea"], "study", f"--workdir={folder}", "--only=report", "--compare=wea,b")
+
+
+def test_times_are_measured_again_alone_and_kept(succeed, folder):
+    succeed("study", f"--workdir={folder}", "--only=measure", "--variants=full,lowres+distill")
+    first = read_csv(folder / "results.csv")
+    assert list(first) == ["full", "lowres+distill"] and first["full"]["ms_batch_1"]
+    succeed("study", f"--workdir={folder}", "--only=report", f"--csv={folder}/again.csv")
+    again = read_csv(folder / "again.csv")
+    assert {name: again[name]["ms_batch_32"] for name in first} == {
+        name: row["ms_batch_32"] for name, row in first.items()
+    }
+    assert again["lowres"]["ms_batch_1"] == again["lowres+distill"]["ms_batch_1"] != ""
+    assert (folder / "again.png").exists() and (folder / "again.env.json").exists()
+
+
+def test_a_stopped_run_goes_on_and_finished_ones_stay(
+    monkeypatch, config_file, command, studied, tmp_path
+):
+    shutil.copytree(studied, tmp_path, dirs_exist_ok=True)
+    kept = json.loads((tmp_path / "wae-3.json").read_text())
+    (tmp_path / "wae-3.json").unlink()
+    log = tmp_path / "wae-3" / "metrics.jsonl"
+    lines = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= 8]
+    log.write_text("\n".join(lines) + "\n")
+    shutil.rmtree(tmp_path / "wae-3" / "checkpoints" / "12")  # stopped after two of three stages
+    trained = []
+    monkeypatch.setattr(study, "train", lambda c, d: trained.append(d) or train(c, d))
+    status, _, err = command(
+        "study", f"--config={config_file}", f"--workdir={tmp_path}", "--only=train",
+        "--variants=full,lowres,wae", "--seeds=3",
+    )  # fmt: skip
+    assert status == 0 and trained == [str(tmp_path / "wae-3")]
+    assert "wae, seed 3 (run 3 of 3); time left: unknown" in err
+    assert "continuing from" in err
+    record = runs.read(tmp_path / "wae-3.json")
+    assert record.resumed_from_step == 8
+    assert (record.predicted, record.top1) == (kept["predicted"], kept["top1"])
+
+
+def test_a_run_with_another_config_is_refused_before_training(
+    monkeypatch, config_file, refuse, folder, tmp_path
+):
+    other = tmp_path / "other.py"
+    other.write_text(config_file.read_text().replace("learning_rate=0.01", "learning_rate=0.02"))
+    nothing_of(monkeypatch, "train")
+    options = [f"--config={other}", f"--workdir={folder}", "--variants=full,lowres", "--seeds=3"]
+    words = ["full-3", "learning_rate", "0.01", "0.02"]
+    refuse(words, "study", *options)
+    # So is one without a record, which was stopped.
+    (folder / "full-3.json").unlink()
+    refuse(words, "study", *options)
+
+
+def test_one_teacher_for_all_seeds(monkeypatch, config_file, studied, tmp_path, succeed):
+    asked = []
+
+    def train_nothing(workdir, name, seed, settings, first):
+        asked.append((name, seed, settings.distill.teacher))
+
+    monkeypatch.setattr(study, "_finish", train_nothing)
+    teacher = str(studied / "full-3")
+    options = [f"--config={config_file}", f"--workdir={tmp_path}", "--only=train", "--seeds=0,1"]
+    succeed("study", *options, "--variants=lowres+distill", f"--teacher={teacher}")
+    assert asked == [("lowres+distill", 0, teacher), ("lowres+distill", 1, teacher)]
 
 
 BROKEN = {
@@ -100,7 +235,15 @@ BROKEN = {
         ({"variants": "full,wea"}, ["--variants", "wea", "wae-fast"]),
         ({"variants": "full,"}, ["--variants"]),
         ({"variants": "full,full"}, ["--variants", "twice"]),
-        ({"variants": "full+distill,full"}, ["full+distill"]),
+        ({"variants": "full+distill,full"}, ["full+distill", "--teacher"]),
+        ({"variants": None}, ["--variants"]),
+        ({"config": None}, ["--config"]),
+        ({"only": "everything"}, ["--only", "measure"]),
+        ({"seconds": "0"}, ["--seconds"]),
+        ({"teacher": "folder"}, ["--teacher", "+distill"]),
+        ({"teacher": "folder", "variants": "wae+distill"}, ["no checkpoint in folder"]),
+        ({"compare": "full"}, ["--compare"]),
+        ({"compare": "full,lowres"}, ["--compare", "lowres"]),
         ({"picture_of": "wae-fast"}, ["--picture_of", "wae-fast"]),
         ({"picture_of": "full"}, ["--picture_of", "full", "one sub-image"]),
         ({"csv": "no/folder/study.csv"}, ["--csv", "no such folder"]),
@@ -119,11 +262,7 @@ BROKEN = {
 def test_mistakes_are_found_before_anything_is_computed(
     options, words, config_file, refuse, monkeypatch, tmp_path
 ):
-    def compute(*arguments):
-        raise AssertionError("something was computed")
-
-    for name in ("train", "model_job"):
-        monkeypatch.setattr(study, name, compute)
+    nothing_of(monkeypatch, "train")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
     for name, text in BROKEN.items():
@@ -138,12 +277,3 @@ def test_mistakes_are_found_before_anything_is_computed(
 def test_the_first_variant_cannot_teach_itself():
     with pytest.raises(UserError, match="teacher"):
         study.run_study({"full+distill": Settings()}, [0], "nowhere")
-
-
-def test_gap_recovered():
-    def row(variant, top1):
-        return study.Row(variant, (top1,), 1, 1.0, {}, {})
-
-    rows = [row("full", 0.9), row("lowres", 0.8), row("wae", 0.875)]
-    assert study.gap_recovered(rows, rows[2]) == pytest.approx(0.75)
-    assert study.gap_recovered(rows[1:], rows[2]) is None

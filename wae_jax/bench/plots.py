@@ -15,10 +15,6 @@ def plot_rows(rows: Sequence[Row], path: Path) -> None:
     Against the MAC ratio, where the diagonal is a perfect method; against top-1 where all rows have
     one. Error bars are 95 % intervals. Rows without a speed-up are left out.
     """
-    # Not pyplot: no global state, and the Agg canvas whatever the user's settings.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     rows = [row for row in rows if row.scope == "model" and row.speedup is not None]
     panels = list(dict.fromkeys((row.dtype, row.batch_size) for row in rows))
     by_accuracy = bool(rows) and all(row.top1 is not None for row in rows)
@@ -26,9 +22,7 @@ def plot_rows(rows: Sequence[Row], path: Path) -> None:
         method: MARKERS[i % len(MARKERS)]
         for i, method in enumerate(dict.fromkeys(row.method for row in rows))
     }
-    figure = Figure(figsize=(4.2 * max(1, len(panels)) + 2.4, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(1, max(1, len(panels)), squeeze=False)[0]
+    figure, axes = make_panels(len(panels))
     for axis, (dtype, batch) in zip(axes, panels, strict=False):
         panel = [r for r in rows if (r.dtype, r.batch_size) == (dtype, batch)]
         _draw_panel(axis, panel, markers, by_accuracy)
@@ -42,6 +36,18 @@ def plot_rows(rows: Sequence[Row], path: Path) -> None:
             f"{rows[0].backbone}, {rows[0].image_size} pixels, {rows[0].device}", fontsize="medium"
         )
     figure.savefig(path, dpi=150)
+
+
+def make_panels(count: int, *, width: float = 4.2, height: float = 4.2):
+    """A figure with panels side by side (at least one) and room for a legend; and the panels."""
+    # Not pyplot: no global state, and the Agg canvas whatever the user's settings.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    count = max(1, count)
+    figure = Figure(figsize=(width * count + 2.4, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(1, count, squeeze=False)[0]
 
 
 def _draw_panel(axis, rows: Sequence[Row], markers: dict[str, str], by_accuracy: bool) -> None:

@@ -1,61 +1,51 @@
-"""Trains several variants of one config with the same budget and sets them side by side."""
+"""Trains several variants of one config with the same budget, and keeps a record of each run."""
 
-import dataclasses
-import json
-from collections.abc import Mapping, Sequence
+import datetime
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from wae_jax.bench.environment import pick_device
-from wae_jax.bench.measure import model_job
+from wae_jax.bench.environment import environment, pick_device
+from wae_jax.bench.measure import inference_macs
 from wae_jax.bench.networks import Network, build_network
-from wae_jax.bench.timing import Timings, time_in_passes
-from wae_jax.checkpoints import folders, store
+from wae_jax.checkpoints import folders, formats, store
 from wae_jax.config import Settings, as_dict, settings_from_config
 from wae_jax.errors import UserError
+from wae_jax.evaluation.classes import classes_of
+from wae_jax.evaluation.outcomes import evaluate_each
 from wae_jax.models.classifier import build_model
-from wae_jax.runtime import tables
+from wae_jax.pretrained.checkpoint import adopt_pretrained
 from wae_jax.runtime.console import say
-from wae_jax.schema.trees import changed
+from wae_jax.schema.trees import changed, differences
+from wae_jax.study import left, runs
+from wae_jax.study.load import Watch
+from wae_jax.study.runs import DISTILLED, Run
 from wae_jax.training.loop import train
-from wae_jax.training.progress import METRICS_FILE
-
-BATCH_SIZES = (1, 32)
-TIMING_SECONDS = 4.0  # for each batch size, all variants
-DISTILLED = "+distill"  # ends the name of a variant that the first one teaches
+from wae_jax.training.workdir import check_same_config, check_workdir, own_checkpoint
 
 
-@dataclasses.dataclass
-class Row:
-    """One variant: accuracies are fractions, one per seed; times are milliseconds per image."""
-
-    variant: str
-    top1_per_seed: tuple[float, ...]
-    macs: int
-    train_images_per_s: float
-    ms: dict[int, float]
-    speedup: dict[int, tuple[float, float, float]]
-
-    @property
-    def top1(self) -> float:
-        return float(np.mean(self.top1_per_seed))
-
-
-def check_variants(variants: Mapping[str, Settings]) -> None:
+def check_variants(variants: Mapping[str, Settings], teacher: str = "") -> None:
     """Finds out what does not fit before anything is computed.
 
     Args:
         variants: Settings by name, as for :func:`run_study`.
+        teacher: As for :func:`run_study`.
 
     Raises:
-        UserError: A network that cannot be built for its images, or a first variant that would
-            teach itself.
+        UserError: A network that cannot be built for its images, a first variant that would
+            teach itself, or a teacher that teaches nobody.
     """
-    base = next(iter(variants))
-    if base.endswith(DISTILLED):
-        raise UserError(f"the first variant is the teacher, so it cannot be {base}")
+    taught = [name for name in variants if name.endswith(DISTILLED)]
+    if not teacher and next(iter(variants)) in taught:
+        raise UserError(
+            f"the first variant is the teacher, so it cannot be {taught[0]}; name full first, or "
+            "a trained one with --teacher"
+        )
+    if teacher and not taught:
+        raise UserError(f"--teacher={teacher} teaches nobody: no variant ends in {DISTILLED}")
+    if teacher:
+        folders.find(teacher)
     for name, settings in variants.items():
         try:
             build_model(settings.model, num_classes=2, image_size=settings.data.image_size)
@@ -63,149 +53,132 @@ def check_variants(variants: Mapping[str, Settings]) -> None:
             raise UserError(f"variant {name}: {error}") from error
 
 
-def run_study(variants: Mapping[str, Settings], seeds: Sequence[int], workdir: str) -> list[Row]:
-    """Trains every variant with every seed (or continues), then counts and times the networks.
+def run_study(
+    variants: Mapping[str, Settings], seeds: Sequence[int], workdir: str, *, teacher: str = ""
+) -> list[Run]:
+    """Trains every variant with every seed, and evaluates its inference form image by image.
 
-    Each run has its own folder ``WORKDIR/VARIANT-SEED``. Timing compares the first seed's networks
-    in one interleaved run; speed-ups are against the first variant. A variant "NAME+distill" is
-    taught by the first variant of the same seed.
+    Each run has its own folder ``WORKDIR/VARIANT-SEED``, and once it is finished its record
+    ``WORKDIR/VARIANT-SEED.json``. Runs with a record are left alone, and stopped ones go on.
 
     Args:
         variants: Settings by name; seed and teacher are the study's.
         seeds: Different ones.
-        workdir: The folder of all runs.
+        workdir: The folder of all runs; those of other variants and seeds may be there too.
+        teacher: A checkpoint that teaches all variants "NAME+distill"; empty: the first variant
+            of the same seed does.
 
     Returns:
-        A row per variant, in their order.
+        The records, seed by seed in the variants' order.
 
     Raises:
-        UserError: As :func:`check_variants` and :func:`wae_jax.training.loop.train`.
+        UserError: As :func:`check_variants` and :func:`wae_jax.training.loop.train`; and a run in
+            the folder that has another config, or a record that cannot be read.
     """
-    check_variants(variants)
-    base = next(iter(variants))
-    results = {}
+    check_variants(variants, teacher)
+    asked = list(_asked(variants, seeds, workdir, teacher))
+    records = {}
+    for name, seed, settings in asked:
+        record = _check_run(workdir, name, seed, settings)
+        if record is not None:
+            records[name, seed] = record
+    first = next(iter(variants.values()))
+    for number, (name, seed, settings) in enumerate(asked, 1):
+        if (name, seed) in records:
+            continue
+        pending = [
+            (variant, its, runs.folder_of(workdir, variant, other))
+            for variant, other, its in asked
+            if (variant, other) not in records
+        ]
+        shown = left.shown(pending, runs.read_all(workdir))
+        say(f"== {name}, seed {seed} (run {number} of {len(asked)}); {shown}")
+        records[name, seed] = _finish(workdir, name, seed, settings, first)
+    return [records[name, seed] for name, seed, _ in asked]
+
+
+def _asked(
+    variants: Mapping[str, Settings], seeds: Sequence[int], workdir: str, teacher: str
+) -> Iterator[tuple[str, int, Settings]]:
+    """Variant, seed and settings of every run, in the order in which they are trained."""
+    first = next(iter(variants))
     for seed in seeds:
         for name, settings in variants.items():
             changes: dict[str, Any] = {"seed": seed}
             if name.endswith(DISTILLED):
-                changes["distill.teacher"] = folder_of(workdir, base, seed)
-            say(f"== {name}, seed {seed}")
-            config = as_dict(changed(settings, changes))
-            results[name, seed] = train(config, folder_of(workdir, name, seed))
-    folders = {name: folder_of(workdir, name, seeds[0]) for name in variants}
-    macs, times = _measure({name: _network(name, folder) for name, folder in folders.items()})
-    return [
-        Row(
-            variant=name,
-            top1_per_seed=tuple(results[name, seed]["top1"] for seed in seeds),
-            macs=macs[name],
-            train_images_per_s=_training_rate(folder),
-            ms={batch: each.median(name) / batch for batch, each in times.items()},
-            speedup={batch: each.speedup(base, name) for batch, each in times.items()},
-        )
-        for name, folder in folders.items()
-    ]
+                changes["distill.teacher"] = teacher or runs.folder_of(workdir, first, seed)
+            yield name, seed, changed(settings, changes)
 
 
-def folder_of(workdir: str, variant: str, seed: int) -> str:
-    """The workdir of one run."""
-    return str(Path(workdir) / f"{variant}-{seed}")
+def _check_run(workdir: str, name: str, seed: int, settings: Settings) -> Run | None:
+    """The record of a run where it is finished.
+
+    Raises:
+        UserError: The folder has the run with another config.
+    """
+    folder, path = Path(runs.folder_of(workdir, name, seed)), runs.path_of(workdir, name, seed)
+    if path.exists():
+        record = runs.read(path)
+        check_same_config(record.settings(workdir), settings, folder)
+        return record
+    newest = own_checkpoint(folder)
+    if newest is not None:
+        check_workdir(folder, adopt_pretrained(settings, store.read_meta(newest))[0])
+    return None
 
 
-def _network(name: str, folder: str) -> Network:
-    """A trained run's network in its inference form."""
-    held = settings_from_config(store.read_meta(folders.find(folder))["config"])
+def _finish(workdir: str, name: str, seed: int, settings: Settings, first: Settings) -> Run:
+    """Trains a run to its end, evaluates it, and keeps its record."""
+    folder = runs.folder_of(workdir, name, seed)
+    newest = left.newest_step(folder)
+    watch, began = Watch(), time.time()
+    figures = train(as_dict(settings), folder)
+    step = folders.find(folder)
+    meta = store.read_meta(step)
+    network = trained_network(name, step)
+    held = network.settings.data
+    outcomes = evaluate_each(
+        network.scores,
+        network.variables,
+        held,
+        held.eval_split,
+        classes_of(meta, f"the checkpoint {step}"),
+    )
+    load = watch.stop()
+    stages = left.stages_of(settings, meta["data"]["num_examples"], folder)
+    seen = outcomes.labels >= 0
+    run = Run(
+        variant=name,
+        seed=seed,
+        finished=datetime.datetime.now(datetime.UTC).isoformat(),
+        top1=float((outcomes.labels == outcomes.predicted)[seen].mean()),
+        macs=inference_macs(network),
+        figures=figures,
+        stages=stages,
+        images_seen=sum(stage["steps"] * stage["batch_size"] for stage in stages),
+        hours=(time.time() - began) / 3600,
+        resumed_from_step=int(newest.name) if newest else 0,
+        teacher=meta["teacher"] and {"path": settings.distill.teacher, **meta["teacher"]},
+        load=load.record(f"the training of {name}, seed {seed}"),
+        machine=environment(pick_device("")),
+        differs={key: new for key, (_, new) in differences(first, settings).items()},
+        config={"format": formats.FORMAT, **as_dict(settings)},
+        labels=runs.as_text(outcomes.labels),
+        predicted=runs.as_text(outcomes.predicted),
+    )
+    runs.write(workdir, run)
+    say(f"{run.name}: top-1 {100 * run.top1:.2f} % in its inference form")
+    return run
+
+
+def trained_network(name: str, step: Path) -> Network:
+    """The network of a verified step directory, in its inference form."""
+    settings = settings_from_config(store.read_meta(step)["config"])
     return build_network(
         name,
-        held,
-        held.model.dtype,
+        settings,
+        settings.model.dtype,
         platform=pick_device("").platform,
-        checkpoint=folder,
+        checkpoint=str(step),
         evaluate=False,
     )
-
-
-def _measure(networks: Mapping[str, Network]) -> tuple[dict[str, int], dict[int, Timings]]:
-    """MACs per image by name, and times by batch size, as ``bench`` measures them."""
-    device = pick_device("")
-    jobs = {
-        batch: {name: model_job(network, batch, device) for name, network in networks.items()}
-        for batch in BATCH_SIZES
-    }
-    times = time_in_passes(
-        {
-            (f"batch {batch}",): {name: job.call for name, job in members.items()}
-            for batch, members in jobs.items()
-        },
-        seconds=TIMING_SECONDS,
-    )
-    return (
-        {name: job.macs for name, job in jobs[BATCH_SIZES[0]].items()},
-        dict(zip(BATCH_SIZES, times.values(), strict=True)),
-    )
-
-
-def _training_rate(workdir: str) -> float:
-    """Median images/s of a run's last stage, from its metrics log."""
-    text = (Path(workdir) / METRICS_FILE).read_text()
-    lines = [json.loads(line) for line in text.splitlines()]
-    lines = [line for line in lines if "images_per_s" in line]
-    return float(
-        np.median([line["images_per_s"] for line in lines if line["stage"] == lines[-1]["stage"]])
-    )
-
-
-def gap_recovered(rows: Sequence[Row], row: Row) -> float | None:
-    """(err(low-res) - err(row)) / (err(low-res) - err(full)); None without both baselines."""
-    by_name = {r.variant: r for r in rows}
-    if "full" not in by_name or "lowres" not in by_name:
-        return None
-    gap = by_name["full"].top1 - by_name["lowres"].top1
-    return (row.top1 - by_name["lowres"].top1) / gap if gap else None
-
-
-def _record(rows: Sequence[Row], row: Row) -> dict[str, object]:
-    gap = gap_recovered(rows, row)
-    return {
-        "variant": row.variant,
-        "top1": round(row.top1, 4),
-        "top1_per_seed": " ".join(f"{top1:.4f}" for top1 in row.top1_per_seed),
-        "gap_recovered": "" if gap is None else round(gap, 3),
-        "macs": row.macs,
-        "mac_ratio": round(rows[0].macs / row.macs, 3),
-        **{f"ms_batch_{b}": round(ms, 4) for b, ms in row.ms.items()},
-        **{f"speedup_batch_{b}": round(s[0], 3) for b, s in row.speedup.items()},
-        "train_images_per_s": round(row.train_images_per_s),
-    }
-
-
-def write_csv(rows: Sequence[Row], environment: Mapping[str, Any], path: Path) -> None:
-    """One line per variant; the environment beside it, ``NAME.env.json``."""
-    tables.write_csv(path, [_record(rows, row) for row in rows], environment)
-
-
-def table(rows: Sequence[Row]) -> str:
-    """The rows as a Markdown table."""
-    heads = [
-        "network",
-        "top-1",
-        "gap recovered",
-        "MACs / image",
-        *(f"ms / image, batch {b}" for b in BATCH_SIZES),
-        "training images/s",
-    ]
-    lines = [heads]
-    for row in rows:
-        gap = gap_recovered(rows, row)
-        baseline = row.variant in ("full", "lowres")
-        lines.append(
-            [
-                row.variant,
-                f"{100 * row.top1:.2f} %",
-                "" if gap is None or baseline else f"{100 * gap:.0f} %",
-                f"{row.macs / 1e6:.2f} M ({rows[0].macs / row.macs:.2f}x fewer)",
-                *(f"{row.ms[b]:.3f} ({row.speedup[b][0]:.2f}x)" for b in BATCH_SIZES),
-                f"{row.train_images_per_s:.0f}",
-            ]
-        )
-    return tables.markdown(lines)

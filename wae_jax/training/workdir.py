@@ -62,7 +62,12 @@ def check_workdir(folder: Path, settings: Settings) -> None:
             return  # nothing was computed with the config that is there
     except (OSError, ValueError) as error:
         raise UserError(f"cannot use the workdir {folder}: {error}") from error
-    different = differences(formats.settings_of_run(held, path), settings)
+    check_same_config(formats.settings_of_run(held, path), settings, folder)
+
+
+def check_same_config(held: Settings, settings: Settings, folder: Path) -> None:
+    """Raises UserError where the run in ``folder`` has a config in which it cannot go on."""
+    different = differences(held, settings)
     different = {key: pair for key, pair in different.items() if key not in RUNTIME_KEYS}
     if different:
         shown = ", ".join(
