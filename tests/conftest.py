@@ -39,7 +39,7 @@ from wae_jax.checkpoints.state import TrainState, new_state  # noqa: E402
 from wae_jax.config import ModelSettings, Settings, settings_from_config  # noqa: E402
 from wae_jax.models.classifier import Classifier, build_model, init_variables  # noqa: E402
 from wae_jax.training.optim import make_optimizer  # noqa: E402
-from wae_jax.training.stages import Stage, labels_of, plan_stages  # noqa: E402
+from wae_jax.training.stages import Stage, plan_stages, stage_labels  # noqa: E402
 from wae_jax.training.steps import make_train_step  # noqa: E402
 
 NUM_CLASSES = 10
@@ -184,7 +184,7 @@ def _make_trainer(stage: str, changes: dict[str, Any] | None = None) -> Trainer:
     variables = _variables(settings.model, size)
     plan = plan_stages(settings.running_stages, EXAMPLES)
     chosen = next(s for s in plan if s.name == stage)
-    labels = labels_of(chosen, variables["params"])
+    labels = stage_labels(variables["params"], chosen.settings)
     return Trainer(
         config,
         settings,

@@ -103,7 +103,9 @@ class InitSettings:
 class LossSettings:
     gamma: NotNegative = 0.001  # L = L_c + gamma * L_t
     energy_weight: NotNegative = 1.0  # lambda in L_t = l_r + lambda * l_e
-    # Of l_r and l_e: caffe (sum / 2N) | mean (over pixels).
+    # Adds low_weight * l_l to L_t: l_l is ||I_L - the half-resolution image||^2; 0 is off.
+    low_weight: NotNegative = 0.0
+    # Of l_r, l_e and l_l: caffe (sum / 2N) | mean (over pixels).
     reduction: Annotated[str, one_of("caffe", "mean")] = "caffe"
     label_smoothing: Annotated[float, Range(0, 0.999)] = 0.0
     auxiliary_low: NotNegative = 0.0  # weight of an extra cross-entropy on the low branch's score
@@ -112,14 +114,18 @@ class LossSettings:
 
 @dataclasses.dataclass(frozen=True)
 class DistillSettings:
-    """In the stages with a classification loss the network also learns a teacher's scores.
+    """In the stages with a classification loss the network also learns from a teacher.
 
-    L_c becomes (1 - weight) L_c + weight T^2 KL(teacher || network), on the same images.
+    L_c becomes (1 - weight) L_c + weight T^2 KL(teacher || network) + feature_weight l_f, on the
+    same images. l_f is the mean square difference of the pooled features over their variance.
     """
 
     teacher: str = ""  # its checkpoint (a workdir or one step's directory); empty: off
     temperature: Above0 = 4.0  # T, softens both score distributions
-    weight: Fraction = 0.5  # label smoothing belongs to L_c alone
+    weight: Fraction = 0.5  # label smoothing belongs to L_c alone; 1: no labels but in auxiliaries
+    feature_weight: NotNegative = 0.0  # of l_f; 0 is off
+    # Of the teacher's computation; empty: as the teacher was trained.
+    dtype: Annotated[str, one_of("", "float32", "bfloat16")] = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,7 @@ import pytest
 
 import wae_jax
 from wae_jax import data
+from wae_jax.evaluation import metrics
 from wae_jax.inference.fold import for_inference
 from wae_jax.models.frontends import FoldedEncoder
 
@@ -16,7 +17,7 @@ def test_it_prints_what_training_ended_with(trained, succeed):
     figures = json.loads(succeed("evaluate", f"--checkpoint={workdir}").splitlines()[-1])
     assert figures["eval_count"] == 96
     assert (figures["stage"], figures["step"]) == (expected["stage"], expected["step"])
-    for name in ("top1", "top5", "top1_low", "top1_fused", "psnr", "high_energy"):
+    for name in metrics.METRIC_NAMES:
         assert figures[name] == pytest.approx(expected[name], rel=1e-5), name
 
 

@@ -173,8 +173,10 @@ KEYS = {
     "top5",
     "top1_low",
     "top1_fused",
+    "top1_without_high",
     "psnr",
     "high_energy",
+    "low_correlation",
     "eval_count",
     "stage",
     "step",
@@ -191,7 +193,8 @@ def test_the_last_line_is_the_figures(command, refuse, tmp_path):
     assert figures.keys() >= KEYS
     assert (figures["stage"], figures["step"], figures["eval_count"]) == ("joint", 2, 64)
     assert figures["workdir"] == str(workdir)
-    for name in ("top1", "top5", "top1_low", "top1_fused"):
+    fractions = ("top1", "top5", "top1_low", "top1_fused", "top1_without_high", "low_correlation")
+    for name in fractions:
         assert 0 <= figures[name] <= 1
     assert figures["psnr"] > 0
     assert figures["high_energy"] > 0
@@ -230,8 +233,10 @@ def test_figures_that_do_not_exist_are_null(succeed, tmp_path):
     assert {name for name, value in figures.items() if value is None} == {
         "top1_low",
         "top1_fused",
+        "top1_without_high",
         "psnr",
         "high_energy",
+        "low_correlation",
     }
 
 

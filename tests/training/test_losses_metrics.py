@@ -110,7 +110,8 @@ def sums_of(outputs, labels=None, mask=None, denormalise=identity):
         "label": np.zeros(count, np.int32) if labels is None else np.asarray(labels),
         "mask": np.ones(count, np.float32) if mask is None else np.asarray(mask, np.float32),
     }
-    return {k: float(v) for k, v in metrics.image_sums(outputs, batch, denormalise).items()}
+    sums = metrics.image_sums(outputs, batch, denormalise)
+    return {k: np.asarray(v, np.float64) for k, v in sums.items()}
 
 
 def figures_of(*args, **kwargs):
@@ -140,6 +141,18 @@ def test_branch_scores_are_told_apart():
     assert (figures["top1"], figures["top1_low"], figures["top1_fused"]) == (0.5, 1.0, 0.5)
 
 
+def test_what_dropping_i_h_costs_is_taken_off_top1():
+    """Over the images for which it was computed: the first batch of two."""
+    right, wrong = np.eye(6, dtype=np.float32)[[0, 0]], np.eye(6, dtype=np.float32)[[0, 1]]
+    outputs = Outputs(scores=right, low_scores=right, scores_without_high=wrong)
+    assert figures_of(outputs, [0, 0])["top1_without_high"] == 0.5
+    assert figures_of(outputs, [0, 0], mask=[1, 0])["top1_without_high"] == 1.0
+    assert figures_of(outputs, [1, 1])["top1_without_high"] == 0.5  # dropping it may help
+    both = sums_of(outputs, [0, 0]), sums_of(outputs.replace(scores_without_high=None), [1, 0])
+    figures = metrics.summarise({k: both[0][k] + both[1].get(k, 0.0) for k in both[0]})
+    assert (figures["top1"], figures["top1_without_high"]) == (0.75, 0.25)
+
+
 def test_parts_that_do_not_exist_are_none():
     scores = random(3, 6)
     figures = figures_of(
@@ -149,8 +162,10 @@ def test_parts_that_do_not_exist_are_none():
     assert [name for name, value in figures.items() if value is None] == [
         "top1_low",
         "top1_fused",
+        "top1_without_high",
         "psnr",
         "high_energy",
+        "low_correlation",
     ]
 
 
@@ -192,18 +207,19 @@ def all_outputs(count):
         scores=low + fused,
         low_scores=low,
         fused_scores=fused,
+        scores_without_high=low,
         sub_images=SubImages(random(count, 2, 2, 3), random(count, 2, 2, 3)),
         images=images,
         reconstruction=images + 9 * random(count, 4, 4, 3),
     )
 
 
+SPOILT = ("scores", "low_scores", "fused_scores", "scores_without_high", "reconstruction")
+
+
 def take(outputs, rows):
     sub = outputs.sub_images
-    parts = {
-        name: getattr(outputs, name)[rows]
-        for name in ("scores", "low_scores", "fused_scores", "images", "reconstruction")
-    }
+    parts = {name: getattr(outputs, name)[rows] for name in (*SPOILT, "images")}
     return Outputs(sub_images=SubImages(sub.low[rows], sub.high[rows]), **parts)
 
 
@@ -216,11 +232,13 @@ def test_masked_images_do_not_count():
         name: np.where(
             mask.reshape(-1, *[1] * (getattr(outputs, name).ndim - 1)), getattr(outputs, name), NAN
         )
-        for name in ("scores", "low_scores", "fused_scores", "reconstruction")
+        for name in SPOILT
     }
     found = sums_of(outputs.replace(**spoilt), labels, mask)
     expected = sums_of(take(outputs, rows), labels[rows])
-    assert found == pytest.approx(expected, rel=1e-6)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-6, err_msg=name)
     assert found["count"] == 3
 
 

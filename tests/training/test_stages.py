@@ -371,13 +371,18 @@ def test_label_smoothing_reaches_the_loss(smoothing, loss_of, outputs, entropy):
 
 def test_the_joint_loss_is_the_sum_of_its_parts(loss_of, outputs, entropy):
     loss, parts = loss_of(
-        gamma=0.25, energy_weight=3.0, auxiliary_low=0.5, auxiliary_fused=2.0, label_smoothing=0.0
+        gamma=0.25,
+        energy_weight=3.0,
+        low_weight=5.0,
+        auxiliary_low=0.5,
+        auxiliary_fused=2.0,
+        label_smoothing=0.0,
     )
     expected = (
         entropy(outputs.scores)
         + 0.5 * entropy(outputs.low_scores)
         + 2 * entropy(outputs.fused_scores)
-        + 0.25 * (parts["reconstruction"] + 3 * parts["energy"])
+        + 0.25 * (parts["reconstruction"] + 3 * parts["energy"] + 5 * parts["low"])
     )
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
     np.testing.assert_allclose(outputs.scores, outputs.low_scores + outputs.fused_scores)
@@ -385,6 +390,14 @@ def test_the_joint_loss_is_the_sum_of_its_parts(loss_of, outputs, entropy):
         parts["reconstruction"], ((outputs.images - outputs.reconstruction) ** 2).mean(), rtol=1e-5
     )
     np.testing.assert_allclose(parts["energy"], (outputs.sub_images.high**2).mean(), rtol=1e-5)
+    halved = outputs.images.reshape(-1, 8, 2, 8, 2, 3).mean((2, 4))
+    np.testing.assert_allclose(
+        parts["low"], ((outputs.sub_images.low - halved) ** 2).mean(), rtol=1e-5
+    )
+
+
+def test_i_l_may_be_anything_unless_asked_for(loss_of):
+    assert "low" not in loss_of()[1]
 
 
 def test_mixed_labels_reach_every_classification_loss(trainers, outputs, tiny_config):

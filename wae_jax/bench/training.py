@@ -13,7 +13,7 @@ from wae_jax.bench.measure import Job, compile_ahead, count_params, random_image
 from wae_jax.bench.networks import Network
 from wae_jax.checkpoints.state import TrainState, new_state
 from wae_jax.training.optim import make_optimizer
-from wae_jax.training.stages import Stage, labels_of
+from wae_jax.training.stages import Stage, stage_labels
 from wae_jax.training.steps import make_train_step
 
 # However long a run is timed, its weights stay about where they were, and finite.
@@ -41,7 +41,7 @@ def make_step(network: Network, *, learning_rate: float = STILL) -> tuple[Callab
     )
     stage = Stage(name, settings, index=0, first_step=0, last_step=1, steps_per_epoch=1.0)
     variables = jax.tree.map(jnp.array, network.trained_variables)
-    labels = labels_of(stage, variables["params"])
+    labels = stage_labels(variables["params"], stage.settings)
     optimizer = make_optimizer(stage, labels)
     state = new_state(variables, ema=network.settings.ema_decay > 0)
     step = make_train_step(

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 
 # So many steps in an average that nothing of its start is left, whatever the decay.
 COMPLETE = 2**30
+# Among ``params`` while a network learns a teacher's features of another size; no part of it.
+TEACHER_MAP = "teacher_map"
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -15,7 +17,8 @@ class TrainState(flax.struct.PyTreeNode):
 
     Attributes:
         step: global step, int32 scalar, counted over all stages.
-        params: the network's parameters.
+        params: the network's parameters; under :data:`TEACHER_MAP` those of a map onto its
+            teacher's features, where there is one.
         batch_stats: the statistics of its batch norms.
         opt_state: belongs to the current stage and is made anew at each stage's start.
         ema: running averages of ``params`` and ``batch_stats`` under these names, and ``count``,
@@ -31,8 +34,8 @@ class TrainState(flax.struct.PyTreeNode):
 
     @property
     def variables(self) -> dict[str, Any]:
-        """As ``model.apply`` takes them while training."""
-        return {"params": self.params, "batch_stats": self.batch_stats}
+        """The network's, as ``model.apply`` takes them while training."""
+        return {"params": network_part(self.params), "batch_stats": self.batch_stats}
 
     @property
     def eval_variables(self) -> dict[str, Any]:
@@ -54,9 +57,14 @@ def new_state(variables, *, ema: bool) -> TrainState:
     )
 
 
+def network_part(params: dict[str, Any]) -> dict[str, Any]:
+    """A state's ``params`` without what is no part of the network."""
+    return {name: part for name, part in params.items() if name != TEACHER_MAP}
+
+
 def averaged(ema: dict[str, Any]) -> dict[str, Any]:
-    """The variables in a state's ``ema``."""
-    return {"params": ema["params"], "batch_stats": ema["batch_stats"]}
+    """The network's variables in a state's ``ema``."""
+    return {"params": network_part(ema["params"]), "batch_stats": ema["batch_stats"]}
 
 
 def ema_of_format_0(ema_params, batch_stats) -> dict[str, Any]:

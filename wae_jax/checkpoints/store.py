@@ -1,8 +1,9 @@
 """Checkpoints: Orbax for the arrays, plus a manifest of hashes that is verified before use.
 
 Layout: ``WORKDIR/checkpoints/STEP/`` holds the Orbax items ``variables`` (params, batch_stats),
-``training`` (step, optimiser, averages) and ``meta`` (config, stage, data position), and
-``manifest.json``, written last. A step without a right manifest is never used.
+``training`` (step, optimiser, averages, a map onto the teacher's features) and ``meta`` (config,
+stage, data position), and ``manifest.json``, written last. A step without a right manifest is never
+used.
 
 Arrays are read onto this process's first device. Orbax by itself would put them on devices like
 those that they were saved from, which another machine does not have.
@@ -18,7 +19,7 @@ import orbax.checkpoint as ocp
 from flax import traverse_util
 
 from wae_jax.checkpoints import folders, formats
-from wae_jax.checkpoints.state import TrainState, averaged
+from wae_jax.checkpoints.state import TEACHER_MAP, TrainState, averaged
 from wae_jax.errors import UserError
 
 
@@ -77,9 +78,10 @@ def restore_state(folder: Path, like: TrainState) -> TrainState:
     variables = restore_variables(folder, like.variables)
     training = _read_training(folder, variables["batch_stats"])
     _check_same(folder, "optimiser", training, _training_part(like))
+    teacher_map = {name: part for name, part in training.items() if name == TEACHER_MAP}
     return TrainState(
         step=training["step"],
-        params=variables["params"],
+        params=variables["params"] | teacher_map,
         batch_stats=variables["batch_stats"],
         opt_state=flax.serialization.from_state_dict(like.opt_state, training["opt_state"]),
         ema=training.get("ema"),
@@ -114,6 +116,8 @@ def _training_part(state: TrainState) -> dict[str, Any]:
     part = {"step": state.step, "opt_state": flax.serialization.to_state_dict(state.opt_state)}
     if state.ema is not None:
         part["ema"] = state.ema
+    if TEACHER_MAP in state.params:
+        part[TEACHER_MAP] = state.params[TEACHER_MAP]
     return part
 
 

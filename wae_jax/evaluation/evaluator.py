@@ -1,7 +1,8 @@
 """Evaluation of a whole split: every image once, the last batch padded and masked."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from typing import Any
 
 import jax
 import numpy as np
@@ -18,22 +19,28 @@ from wae_jax.models.classifier import Classifier, run
 from wae_jax.runtime.console import progress_bar
 from wae_jax.runtime.devices import Parallel
 
+# Early fusion computes its scores without I_H for about so many images, spread over the split.
+SAMPLE_WITHOUT_HIGH = 1000
 
-def make_eval_step(model: Classifier, inference_model: Classifier | None = None) -> Callable:
+
+def make_eval_step(
+    model: Classifier, inference_model: Classifier | None = None, *, without_high: bool = True
+) -> Callable:
     """``step(variables, batch) -> sums`` (see :func:`wae_jax.evaluation.metrics.image_sums`).
 
     With ``inference_model`` the scores are the inference form's, and ``variables`` the pair
     (trained form's, inference form's); the trained form then only splits and rebuilds the images.
+    ``without_high``: also the sums of the scores without I_H, where there is one.
     """
 
     def eval_step(variables, batch):
         images = batch["image"]
         if inference_model is None:
-            outputs = run(model, variables, images, reconstruct=True)
+            outputs = run(model, variables, images, reconstruct=True, without_high=without_high)
         else:
             trained, folded = variables
             split = run(model, trained, images, classify=False, reconstruct=True)
-            outputs = run(inference_model, folded, images).replace(
+            outputs = run(inference_model, folded, images, without_high=without_high).replace(
                 sub_images=split.sub_images,
                 images=split.images,
                 reconstruction=split.reconstruction,
@@ -82,7 +89,16 @@ class Evaluator:
         self.transform = data.make_transform(
             settings.augmentation, settings.image_size, train=False
         )
-        self.step = parallel.compile_eval_step(make_eval_step(model, inference_model))
+        compiled = [
+            parallel.compile_eval_step(
+                make_eval_step(model, inference_model, without_high=without_high)
+            )
+            for without_high in (False, True)
+        ]
+        self.step, self.step_without_high = compiled
+        # Early fusion has to run its backbone again without I_H, which costs as much as the rest.
+        early = getattr(model, "fusion", "late") == "early"
+        self.sample = SAMPLE_WITHOUT_HIGH if early else None
 
     def __call__(self, variables) -> dict[str, float | int | None]:
         """The figures of :data:`wae_jax.evaluation.metrics.METRIC_NAMES`."""
@@ -95,11 +111,13 @@ class Evaluator:
             workers=self.settings.workers,
             bad_records=self.settings.bad_records,
         )
-        totals: dict[str, float] = {}
+        totals: dict[str, Any] = {}
         pending = None
+        sampled = _spread(len(loader), self.sample, self.settings.eval_batch_size)
         with progress_bar("evaluating", len(loader), unit="batch") as bar:
-            for batch in loader:
-                sums = self.step(variables, self.parallel.put_eval_batch(batch))
+            for index, batch in enumerate(loader):
+                step = self.step_without_high if index in sampled else self.step
+                sums = step(variables, self.parallel.put_eval_batch(batch))
                 # Read one batch late, so that the device always has the next one queued.
                 _accumulate(totals, pending)
                 pending = sums
@@ -112,9 +130,15 @@ class Evaluator:
         return metrics.summarise(totals)
 
 
-def _accumulate(totals: dict[str, float], sums) -> None:
+def _spread(batches: int, images: int | None, batch_size: int) -> Collection[int]:
+    """Indices of batches with at least ``images`` images, evenly spread; all where it is None."""
+    count = batches if images is None else min(batches, -(-images // batch_size))
+    return {index * batches // count for index in range(count)}
+
+
+def _accumulate(totals: dict[str, Any], sums) -> None:
     for name, value in (sums or {}).items():
-        totals[name] = totals.get(name, 0.0) + float(np.asarray(value, np.float64))
+        totals[name] = totals.get(name, 0.0) + np.asarray(value, np.float64)
 
 
 def evaluate_inference_form(

@@ -57,6 +57,7 @@ class Classifier(nn.Module):
         train: bool = False,
         classify: bool = True,
         reconstruct: bool = False,
+        without_high: bool = False,
     ) -> Outputs:
         """Runs the parts asked for.
 
@@ -65,13 +66,16 @@ class Classifier(nn.Module):
             train: batch norms use and update batch statistics, dropout is active.
             classify: compute scores.
             reconstruct: run the decoder, where the front end has one.
+            without_high: compute the scores without I_H too, where there is one. In its place is
+                zero, its mean: exactly after a norm, nearly for wavelets and where the loss keeps
+                its energy low.
         """
         images = self.normalise(images)
         sub_images = self.frontend.analyze(images, train=train)
         outputs = Outputs(images=images, sub_images=sub_images)
         inputs = self.frontend.prepare(sub_images, train=train)
         if classify:
-            outputs = self._classify(inputs, outputs, train=train)
+            outputs = self._classify(inputs, outputs, train=train, without_high=without_high)
         if reconstruct and self.frontend.can_synthesize:
             outputs = outputs.replace(
                 reconstruction=self.frontend.synthesize(sub_images, images.shape[1:3])
@@ -79,14 +83,24 @@ class Classifier(nn.Module):
         return outputs
 
     @nn.nowrap
-    def _classify(self, inputs: SubImages, outputs: Outputs, *, train: bool) -> Outputs:
+    def _classify(
+        self, inputs: SubImages, outputs: Outputs, *, train: bool, without_high: bool
+    ) -> Outputs:
         low = self.backbone(inputs.low, train=train)
+        outputs = outputs.replace(low_features=low.mean(axis=(1, 2), dtype=jnp.float32))
         low_scores = self.head_low([low], train=train)
         if inputs.high is None:
             return outputs.replace(scores=low_scores, low_scores=low_scores)
         assert self.light is not None and self.head_fused is not None  # as two sub-images need
         high = self.light(inputs.high, train=train)
         fused_scores = self.head_fused([low, high], train=train)
+        if without_high:
+            # The same for every image: the light branch runs once more for one.
+            blank = jnp.zeros((1, *inputs.high.shape[1:]), inputs.high.dtype)
+            nothing = jnp.broadcast_to(self.light(blank, train=train), high.shape)
+            outputs = outputs.replace(
+                scores_without_high=low_scores + self.head_fused([low, nothing], train=train)
+            )
         return outputs.replace(
             scores=low_scores + fused_scores, low_scores=low_scores, fused_scores=fused_scores
         )
@@ -150,6 +164,7 @@ def run(
     *,
     classify: bool = True,
     reconstruct: bool = False,
+    without_high: bool = False,
 ) -> Outputs:
     """What a model makes of images as in evaluation: ``model.apply``, whose type says more.
 
@@ -159,12 +174,18 @@ def run(
         images: RGB 0..255 (B, H, W, 3).
         classify: compute scores.
         reconstruct: run the decoder, where the front end has one.
+        without_high: compute the scores without I_H too, where there is one.
 
     Returns:
         The outputs.
     """
     outputs = model.apply(
-        variables, images, train=False, classify=classify, reconstruct=reconstruct
+        variables,
+        images,
+        train=False,
+        classify=classify,
+        reconstruct=reconstruct,
+        without_high=without_high,
     )
     return cast(Outputs, outputs)
 

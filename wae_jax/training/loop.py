@@ -19,7 +19,7 @@ from wae_jax.training import average
 from wae_jax.training.optim import make_optimizer, make_schedule
 from wae_jax.training.progress import Meter, Totals, all_finite
 from wae_jax.training.run import Run, open_run
-from wae_jax.training.stages import Stage, labels_of
+from wae_jax.training.stages import Stage, stage_labels
 from wae_jax.training.steps import make_train_step
 
 
@@ -138,7 +138,7 @@ def _compile_step(
     run: Run, state: TrainState, stage: Stage, seed: int
 ) -> tuple[Callable, TrainState]:
     """The stage's step, and the state with a new optimiser and average where the stage begins."""
-    labels = labels_of(stage, state.params)
+    labels = stage_labels(state.params, stage.settings)
     optimizer = make_optimizer(stage, labels)
     if int(state.step) == stage.first_step:
         state = state.replace(
@@ -156,7 +156,11 @@ def _compile_step(
         teacher=teacher.model if teacher else None,
         distill=run.settings.distill,
     )
-    constants = teacher.variables if teacher else None
+    constants = None
+    if teacher:
+        devices = run.parallel.devices
+        share = stage.settings.batch_size // len(devices)
+        constants = teacher.laid_out(share, devices[0].platform)
     return run.parallel.compile_train_step(step, constants=constants), state
 
 

@@ -1,6 +1,6 @@
-"""Losses of the paper, as pure functions.
+"""Losses of the paper and of distillation, as pure functions.
 
-The reduction of the two squared terms is explicit because gamma depends on it:
+The reduction of the squared terms of images is explicit because gamma depends on it:
 ``caffe`` is 1/(2N) times the sum over all pixels and channels (N the batch size), ``mean`` is the
 mean over pixels and channels. At 224 x 224 x 3 they differ by a factor of 75,264.
 """
@@ -8,6 +8,8 @@ mean over pixels and channels. At 224 x 224 x 3 they differ by a factor of 75,26
 import jax
 import jax.numpy as jnp
 import optax
+
+from wae_jax.evaluation.low_image import half_resolution
 
 
 def squared_norm(x: jax.Array, reduction: str) -> jax.Array:
@@ -28,6 +30,11 @@ def reconstruction_loss(images: jax.Array, reconstruction: jax.Array, reduction:
 def energy_loss(high: jax.Array, reduction: str) -> jax.Array:
     """l_e = ||I_H||^2 (paper, transform loss); high is (B, h, w, C)."""
     return squared_norm(high, reduction)
+
+
+def low_loss(images: jax.Array, low: jax.Array, reduction: str) -> jax.Array:
+    """l_l = ||I_L - the half-resolution image||^2, for images (B, H, W, 3) and I_L (B, h, w, 3)."""
+    return squared_norm(low.astype(jnp.float32) - half_resolution(images, low), reduction)
 
 
 def cross_entropy(
@@ -65,3 +72,13 @@ def distillation_loss(
     )
     divergence = jnp.sum(jnp.exp(teacher) * (teacher - student), axis=-1)
     return temperature**2 * divergence.mean()
+
+
+def feature_loss(features: jax.Array, wanted: jax.Array, variance: jax.Array) -> jax.Array:
+    """l_f = mean square of (features - wanted), both (B, C), over the wanted ones' variance.
+
+    It has no scale: 1 is what a constant, the best one, would get. No gradient flows into
+    ``wanted``. (Features as targets: Romero et al., "FitNets", 2015.)
+    """
+    wanted = jax.lax.stop_gradient(wanted).astype(jnp.float32)
+    return jnp.square(features.astype(jnp.float32) - wanted).mean() / variance

@@ -21,10 +21,15 @@ from wae_jax.pretrained.checkpoint import adopt_pretrained
 from wae_jax.pretrained.transfer import start_from
 from wae_jax.runtime.console import say
 from wae_jax.runtime.devices import Parallel, start
-from wae_jax.training.distill import Teacher, check_same_teacher, load_teacher
+from wae_jax.training.distill import (
+    Teacher,
+    check_same_teacher,
+    load_teacher,
+    with_teacher_map,
+)
 from wae_jax.training.optim import make_optimizer
 from wae_jax.training.progress import MetricsLog
-from wae_jax.training.stages import Stage, labels_of, plan_stages
+from wae_jax.training.stages import Stage, plan_stages, stage_labels
 from wae_jax.training.workdir import check_workdir, own_checkpoint, write_config
 
 
@@ -82,10 +87,10 @@ def open_run(config: Mapping[str, Any], workdir: str) -> tuple[Run, TrainState]:
     )
     teacher = load_teacher(settings, source.info)
     folders.clean(folder)
-    state = _initial_state(settings, evaluated, origin, pretrained)
+    state = _initial_state(settings, evaluated, origin, pretrained, teacher)
     if meta is not None:
+        check_same_teacher(meta["teacher"], teacher)  # first: another's features may differ in size
         state = _continue(found, state, plan)
-        check_same_teacher(meta["teacher"], teacher)
     main = jax.process_index() == 0
     if main:
         write_config(folder, settings)
@@ -140,7 +145,7 @@ def check_patterns(plan: tuple[Stage, ...], model: Classifier, image_size: int) 
     """Raises UserError where a stage would move nothing of the network."""
     shapes = variable_shapes(model, image_size)
     for stage in plan:
-        labels = labels_of(stage, shapes["params"])
+        labels = stage_labels(shapes["params"], stage.settings)
         if not shapes["batch_stats"] and "train" not in jax.tree.leaves(labels):
             raise UserError(
                 f"config.stages.{stage.name} trains nothing, and the network has no batch "
@@ -149,7 +154,11 @@ def check_patterns(plan: tuple[Stage, ...], model: Classifier, image_size: int) 
 
 
 def _initial_state(
-    settings: Settings, model: Classifier, origin: Path | None, pretrained: Imported | None
+    settings: Settings,
+    model: Classifier,
+    origin: Path | None,
+    pretrained: Imported | None,
+    teacher: Teacher | None,
 ) -> TrainState:
     """The state before the first step, from the weights that the config names, if any."""
     variables = _fresh_variables(model, settings)
@@ -160,6 +169,7 @@ def _initial_state(
     elif pretrained is not None:
         variables, lines = start_from(pretrained, variables, model, light=settings.init.light)
         say("\n".join(lines))
+    variables = with_teacher_map(variables, model, teacher, settings)
     return new_state(variables, ema=settings.ema_decay > 0)
 
 
@@ -188,7 +198,7 @@ def _continue(folder: Path, state: TrainState, plan: tuple[Stage, ...]) -> Train
     stage = next((s for s in plan if s.first_step < step <= s.last_step), None)
     if stage is None:
         raise UserError(f"the checkpoint {folder} is beyond this run's {plan[-1].last_step} steps")
-    labels = labels_of(stage, state.params)
+    labels = stage_labels(state.params, stage.settings)
     like = state.replace(opt_state=make_optimizer(stage, labels).init(state.params))
     say(f"continuing from {folder} (stage {stage.name}, step {step})")
     return store.restore_state(folder, like)

@@ -5,8 +5,10 @@ import math
 import re
 from collections.abc import Sequence
 
+import jax
 from flax import traverse_util
 
+from wae_jax.checkpoints.state import TEACHER_MAP, network_part
 from wae_jax.config import StageSettings
 from wae_jax.errors import UserError
 
@@ -92,6 +94,17 @@ def trainable_labels(params, pattern: str, *, statistics: bool = False):
     return traverse_util.unflatten_dict(labels)
 
 
-def labels_of(stage: Stage, params):
-    """What trains in a stage, see :func:`trainable_labels`."""
-    return trainable_labels(params, stage.settings.trains, statistics=stage.settings.statistics)
+def stage_labels(params, stage: StageSettings):
+    """What trains in a stage, a tree like a state's ``params`` of "train" and "freeze".
+
+    The map onto a teacher's features is no part of the network: it trains wherever there is a
+    teacher's loss, whatever the stage's ``trains``.
+
+    Raises:
+        UserError: see :func:`trainable_labels`.
+    """
+    labels = trainable_labels(network_part(params), stage.trains, statistics=stage.statistics)
+    if TEACHER_MAP in params:
+        label = "train" if stage.classification else "freeze"
+        labels[TEACHER_MAP] = jax.tree.map(lambda _: label, params[TEACHER_MAP])
+    return labels

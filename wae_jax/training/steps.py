@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from wae_jax.checkpoints.state import TrainState
+from wae_jax.checkpoints.state import TEACHER_MAP, TrainState
 from wae_jax.config import DistillSettings, LossSettings, StageSettings
 from wae_jax.evaluation import metrics
-from wae_jax.models.classifier import Classifier, run
+from wae_jax.models.classifier import Classifier
 from wae_jax.models.outputs import Outputs
 from wae_jax.training import average, frozen, losses
+from wae_jax.training.distill import Lesson, teach
 
 
 def stage_loss(
@@ -22,15 +23,18 @@ def stage_loss(
     stage: StageSettings,
     settings: LossSettings,
     distill: DistillSettings | None = None,
-    teacher_scores: jax.Array | None = None,
+    lesson: Lesson | None = None,
+    teacher_map: Mapping[str, jax.Array] | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The stage's loss and its parts: L_t, L_c or L = L_c + gamma * L_t (paper, "Training").
 
     Without classification gamma is left out, as the paper's first stage minimises L_t itself.
     batch: its "label" (B,), and of mixed images "other_label" and "label_weight" (B,). "top1" is
     of "label".
-    With ``teacher_scores`` (B, K) L_c is (1 - weight) * cross-entropy + weight * distillation, on
-    the sum of the branches' scores; the auxiliary losses of the branches stay as they are.
+    With a teacher's ``lesson`` L_c is (1 - weight) * cross-entropy + weight * distillation, on the
+    sum of the branches' scores, + feature_weight * the loss of the low branch's pooled features,
+    through ``teacher_map`` where there is one; the auxiliary losses of the branches stay as they
+    are.
     """
     parts, loss = {}, jnp.zeros(())
     if stage.classification:
@@ -42,15 +46,15 @@ def stage_loss(
             label_weights=batch.get("label_weight"),
         )
         parts["classification"] = entropy(outputs.scores)
-        if teacher_scores is None:
+        if lesson is None:
             loss += parts["classification"]
         else:
-            parts["distillation"] = losses.distillation_loss(
-                outputs.scores, teacher_scores, distill.temperature
-            )
-            loss += (1.0 - distill.weight) * parts["classification"] + distill.weight * parts[
-                "distillation"
-            ]
+            parts |= _lesson_losses(outputs, lesson, distill, teacher_map)
+            loss += distill.weight * parts["distillation"]
+            if distill.weight < 1.0:  # zero times an infinite loss would be no number
+                loss += (1.0 - distill.weight) * parts["classification"]
+            if "features" in parts:
+                loss += distill.feature_weight * parts["features"]
         if outputs.fused_scores is not None:
             for weight, scores in (
                 (settings.auxiliary_low, outputs.low_scores),
@@ -66,9 +70,30 @@ def stage_loss(
         )
         parts["energy"] = losses.energy_loss(outputs.sub_images.high, reduction)
         transform = parts["reconstruction"] + settings.energy_weight * parts["energy"]
+        if settings.low_weight:
+            parts["low"] = losses.low_loss(outputs.images, outputs.sub_images.low, reduction)
+            transform += settings.low_weight * parts["low"]
         loss += (settings.gamma if stage.classification else 1.0) * transform
     parts["loss"] = loss
     return loss, parts
+
+
+def _lesson_losses(
+    outputs: Outputs,
+    lesson: Lesson,
+    distill: DistillSettings,
+    teacher_map: Mapping[str, jax.Array] | None,
+) -> dict[str, jax.Array]:
+    """How far the network is from its teacher, in scores and in features."""
+    parts = {
+        "distillation": losses.distillation_loss(outputs.scores, lesson.scores, distill.temperature)
+    }
+    if lesson.features is not None:
+        features = outputs.low_features
+        if teacher_map is not None:
+            features = features @ teacher_map["kernel"] + teacher_map["bias"]
+        parts["features"] = losses.feature_loss(features, lesson.features, lesson.variance)
+    return parts
 
 
 def make_train_step(
@@ -89,7 +114,7 @@ def make_train_step(
     :func:`stage_loss` needs. Under ``jax.pmap`` pass its axis name, and a model made with the same;
     B is then the device's share.
     Metrics are float32 scalars of the whole batch before the update.
-    labels: what trains, as :func:`wae_jax.training.stages.trainable_labels` says; frozen norms run
+    labels: what trains, as :func:`wae_jax.training.stages.stage_labels` says; frozen norms run
     as in evaluation, and their statistics stay, unless the stage moves all ``statistics``.
     teacher: a trained network to distil from, as ``distill`` says, run as in evaluation on the
     same images; the step then needs its variables.
@@ -100,9 +125,15 @@ def make_train_step(
     def train_step(
         state: TrainState, batch, teacher_variables=None, *, axis_name: str | None = None
     ):
-        teacher_scores = None
+        lesson = None
         if teacher is not None and stage.classification:
-            teacher_scores = run(teacher, teacher_variables, batch["image"]).scores
+            lesson = teach(
+                teacher,
+                teacher_variables,
+                batch["image"],
+                features=distill.feature_weight > 0,
+                axis_name=axis_name,
+            )
 
         def loss_fn(params):
             with frozen.as_in_evaluation(norms):
@@ -115,7 +146,10 @@ def make_train_step(
                     mutable=["batch_stats"],
                     rngs={"dropout": jax.random.fold_in(rng, state.step)},
                 )
-            loss, parts = stage_loss(outputs, batch, stage, loss_settings, distill, teacher_scores)
+            teacher_map = params.get(TEACHER_MAP)
+            loss, parts = stage_loss(
+                outputs, batch, stage, loss_settings, distill, lesson, teacher_map
+            )
             return loss, (parts, updated.get("batch_stats", {}))
 
         grads, (parts, batch_stats) = jax.grad(loss_fn, has_aux=True)(state.params)
