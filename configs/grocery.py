@@ -47,7 +47,7 @@ def get_config(variant: str = "wae") -> ConfigDict:
             schedule="cosine",
             warmup_epochs=0.2,
         )
-    config.update(log_every=10, keep_checkpoints=1)
+    config.update(log_every=10, checkpoint_every=50, keep_checkpoints=1)
     if variant in FROM_FULL:
         trains, statistics = FROM_FULL[variant]
         config.init.pretrained = "runs/grocery/full-0"
