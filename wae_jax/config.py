@@ -34,6 +34,7 @@ class FrontendSettings:
     encoder: str = "paper"  # paper (convs at full resolution) | polyphase (4x cheaper and more)
     channels: Count = 16  # of the encoder's trunk
     depth: Whole = 3  # convs in the encoder's trunk
+    high_channels: Count = 3  # of I_H
     activation: Activation = "relu"  # of the encoder's trunk
     # Paper encoder: zeros at each conv, or mirrored once.
     padding: Annotated[str, one_of("zero", "reflect")] = "zero"
@@ -85,6 +86,9 @@ class ModelSettings:
     dtype: Annotated[str, one_of("float32", "bfloat16")] = "float32"
     input: InputSettings = InputSettings()
     frontend: FrontendSettings = FrontendSettings()
+    # late: I_H goes to a light branch, and features are fused | early: the backbone's first conv
+    # reads I_H beside I_L (with weights that start at zero), and there is no light branch.
+    fusion: Annotated[str, one_of("late", "early")] = "late"
     backbone: BackboneSettings = BackboneSettings()  # reads I_L
     # Reads I_H; without a name: as backbone, times width.
     light: BackboneSettings = BackboneSettings(name="", width=0.25)
@@ -95,6 +99,11 @@ class ModelSettings:
 class InitSettings:
     pretrained: str = ""  # start the L branch from a full-resolution network: checkpoint or file
     source: str = ""  # whose file: torchvision | timm | keras | caffe; empty: a checkpoint
+    # How an auto-encoder starts: wavelet (I_L as the smaller image, I_H as its Haar details, the
+    # decoder as the inverse, the fused head at zero: the network begins as plain low resolution) |
+    # random | auto (wavelet where there is a pretrained network).
+    frontend: Annotated[str, one_of("auto", "wavelet", "random")] = "auto"
+    from_teacher: bool = False  # with distill.teacher: start from its weights, not pretrained's
     # The H branch: fresh, or slim (the strongest filters of the network).
     light: Annotated[str, one_of("fresh", "slim")] = "fresh"
 

@@ -14,8 +14,15 @@ METHODS = (
     "wavelet-haar",
     "space-to-depth",
     "decomposition",
+    "wae-early",
+    "cdf97-early",
+    "haar-early",
+    "space-to-depth-early",
 )
 LOWRES = re.compile(r"lowres-(\d+)")  # and, as methods too, low resolution at any side in pixels
+EARLY = "-early"
+# What the encoder that folds into one strided conv looks like.
+FAST = {"encoder": "polyphase", "activation": "none", "depth": 1, "channels": 24}
 
 
 def set_method(config: ConfigDict, method: str) -> ConfigDict:
@@ -24,7 +31,8 @@ def set_method(config: ConfigDict, method: str) -> ConfigDict:
     full and lowres are the baselines; stem is full with features halved after the first layers;
     wae-fast has an encoder that folds into one strided conv; space-to-depth reads the mean of 2x2
     pixels and their differences from it; decomposition is wae trained on the classification loss
-    alone (paper, "Decomposition+CNN").
+    alone (paper, "Decomposition+CNN"). In methods that end in -early the backbone's first conv
+    reads both sub-images: wae-early is wae-fast so, with as many channels of detail as a wavelet.
 
     Raises:
         ValueError: no such method.
@@ -45,16 +53,28 @@ def set_method(config: ConfigDict, method: str) -> ConfigDict:
     elif method == "stem":
         frontend.name = "identity"
         config.model.backbone.halve_after_stem = True
+    elif method.endswith(EARLY):
+        config.model.fusion = "early"
+        _set_early_frontend(frontend, method.removesuffix(EARLY))
     elif method.startswith("wavelet-"):
         frontend.update(name="wavelet", wavelet=method.removeprefix("wavelet-"))
     elif method == "space-to-depth":
         frontend.name = method
     elif method == "wae-fast":
-        frontend.update(encoder="polyphase", activation="none", depth=1, channels=24)
+        frontend.update(FAST)
         config.model.light.width /= 2
     if not method.startswith("wae"):
         config.run_stages = ("end_to_end",)
     return config
+
+
+def _set_early_frontend(frontend: ConfigDict, kind: str) -> None:
+    if kind == "wae":
+        frontend.update(FAST, high_channels=9)
+    elif kind == "space-to-depth":
+        frontend.name = kind
+    else:
+        frontend.update(name="wavelet", wavelet=kind)
 
 
 def smoke(config: ConfigDict) -> ConfigDict:

@@ -111,6 +111,8 @@ class TorchTwin:
         if self.model.channel_order == "BGR":
             x = x.flip(1)
         low, high = self._split(x.float() * self.scale + self.shift)
+        if self.model.fusion == "early":
+            low, high = self.torch.cat([low, high], 1), None
         low = self._branch("backbone", low)
         scores = self._head("head_low", [low])
         if high is None:

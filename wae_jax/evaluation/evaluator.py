@@ -97,8 +97,7 @@ class Evaluator:
         ]
         self.step, self.step_without_high = compiled
         # Early fusion has to run its backbone again without I_H, which costs as much as the rest.
-        early = getattr(model, "fusion", "late") == "early"
-        self.sample = SAMPLE_WITHOUT_HIGH if early else None
+        self.sample = SAMPLE_WITHOUT_HIGH if model.fusion == "early" else None
 
     def __call__(self, variables) -> dict[str, float | int | None]:
         """The figures of :data:`wae_jax.evaluation.metrics.METRIC_NAMES`."""

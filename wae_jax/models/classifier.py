@@ -9,8 +9,8 @@ import numpy as np
 
 from wae_jax.config import HeadSettings, ModelSettings
 from wae_jax.errors import UserError
-from wae_jax.models.backbones import Adapted, build_backbone, build_light
-from wae_jax.models.frontends import SINGLE, SubImages, build_frontend
+from wae_jax.models.backbones import Adapted, build_backbone, build_light, first_conv
+from wae_jax.models.frontends import SINGLE, SUB_IMAGE_CHANNELS, SubImages, build_frontend
 from wae_jax.models.heads import FCHead, PoolHead
 from wae_jax.models.outputs import Outputs
 
@@ -30,6 +30,7 @@ class Classifier(nn.Module):
     light: nn.Module | None
     head_low: nn.Module
     head_fused: nn.Module | None
+    fusion: str = "late"
     channel_order: str = "RGB"
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
@@ -86,6 +87,8 @@ class Classifier(nn.Module):
     def _classify(
         self, inputs: SubImages, outputs: Outputs, *, train: bool, without_high: bool
     ) -> Outputs:
+        if self.fusion == "early":
+            return self._classify_early(inputs, outputs, train=train, without_high=without_high)
         low = self.backbone(inputs.low, train=train)
         outputs = outputs.replace(low_features=low.mean(axis=(1, 2), dtype=jnp.float32))
         low_scores = self.head_low([low], train=train)
@@ -104,6 +107,20 @@ class Classifier(nn.Module):
         return outputs.replace(
             scores=low_scores + fused_scores, low_scores=low_scores, fused_scores=fused_scores
         )
+
+    @nn.nowrap
+    def _classify_early(
+        self, inputs: SubImages, outputs: Outputs, *, train: bool, without_high: bool
+    ) -> Outputs:
+        def branch(high):
+            features = self.backbone(jnp.concatenate([inputs.low, high], -1), train=train)
+            return features, self.head_low([features], train=train)
+
+        features, scores = branch(inputs.high)
+        if without_high:
+            outputs = outputs.replace(scores_without_high=branch(jnp.zeros_like(inputs.high))[1])
+        low_features = features.mean(axis=(1, 2), dtype=jnp.float32)
+        return outputs.replace(scores=scores, low_scores=scores, low_features=low_features)
 
 
 def _head(settings: HeadSettings, hidden: tuple[int, ...], num_classes: int, dtype, axis_name):
@@ -135,7 +152,13 @@ def build_model(
     head = settings.head
     frontend = build_frontend(settings.frontend, **shared)
     backbone = build_backbone(settings.backbone, **shared)
-    if settings.frontend.name in SINGLE:
+    single = settings.frontend.name in SINGLE
+    if single and settings.fusion == "early":
+        raise UserError(
+            f"config.model.fusion=early needs a front end with two sub-images, and "
+            f"{settings.frontend.name} makes one"
+        )
+    if single or settings.fusion == "early":
         light = head_fused = None
         head_low = _head(head, head.hidden_single, num_classes, **shared)
     else:
@@ -148,6 +171,7 @@ def build_model(
         light=light,
         head_low=head_low,
         head_fused=head_fused,
+        fusion=settings.fusion,
         channel_order=settings.input.channel_order,
         mean=settings.input.mean,
         std=settings.input.std,
@@ -204,9 +228,17 @@ def variable_shapes(model: Classifier, image_size: int):
 
 
 def init_variables(model: Classifier, images: jax.Array, *, seed: int):
-    """Fresh variables ``{"params": ..., "batch_stats": ...}`` from a seed and example images."""
+    """Fresh variables ``{"params": ..., "batch_stats": ...}`` from a seed and example images.
+
+    With early fusion a registered backbone does not read I_H at first: those weights are zero.
+    """
     variables = model.init(jax.random.key(seed), images, train=False, reconstruct=True)
-    return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
+    params, first = variables["params"], first_conv(model.backbone)
+    if model.fusion == "early" and first:
+        conv = params["backbone"][first]
+        blind = {**conv, "kernel": conv["kernel"].at[:, :, SUB_IMAGE_CHANNELS:].set(0.0)}
+        params = {**params, "backbone": {**params["backbone"], first: blind}}
+    return {"params": params, "batch_stats": variables.get("batch_stats", {})}
 
 
 def check_image_size(model: Classifier, image_size: int) -> None:

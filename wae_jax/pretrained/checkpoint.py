@@ -121,6 +121,8 @@ def adopt_pretrained(
         UserError: no such file or checkpoint, or one of another network than the config's.
     """
     init = settings.init
+    if init.from_teacher and settings.distill.teacher:
+        init = dataclasses.replace(init, pretrained=settings.distill.teacher, source="")
     if not init.pretrained:
         return settings, None
     if settings.restore:

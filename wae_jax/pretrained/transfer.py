@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
@@ -12,6 +13,8 @@ from wae_jax.config import ModelSettings
 from wae_jax.errors import UserError
 from wae_jax.models.backbones import VGG, ResNet
 from wae_jax.models.classifier import Classifier
+from wae_jax.models.frontends import WAE
+from wae_jax.models.frontends.start import wavelet_start
 from wae_jax.pretrained.network import Imported
 from wae_jax.pretrained.slim import slim
 from wae_jax.schema.trees import changed, differences
@@ -90,7 +93,8 @@ def start_from(
 ) -> tuple[dict[str, Any], list[str]]:
     """``variables`` of ``model`` with all that ``imported`` has for it, and a report in lines.
 
-    The backbone is taken; of the low head the layers up to the first that does not fit; with
+    The backbone is taken, with early fusion widened by zeros for I_H; of the low head the layers up
+    to the first that does not fit; with
     ``light="slim"`` the light branch starts from the backbone's strongest filters (see
     :func:`wae_jax.pretrained.slim.slim`). Everything else stays as it was initialised.
 
@@ -102,6 +106,8 @@ def start_from(
         {path: array for path, array in tree.items() if path.split("/")[1] == "backbone"}
         for tree in (theirs, ours)
     )
+    if model.fusion == "early":
+        trunk = _widened(trunk, wanted)
     wrong = sorted(
         path
         for path in trunk.keys() | wanted.keys()
@@ -130,6 +136,41 @@ def start_from(
         lines.append("freshly initialised: " + ", ".join(sorted(fresh)))
     ours |= {path: jnp.asarray(array, jnp.float32) for path, array in taken.items()}
     return {"batch_stats": {}, **unflatten_dict(ours, sep="/")}, [*imported.report, *lines]
+
+
+def _widened(trunk: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """The trunk with zeros for the input channels that the one conv that reads I_H has more."""
+    wide = dict(trunk)
+    for path, array in trunk.items():
+        shape = wanted[path].shape if path in wanted else array.shape
+        if array.ndim == 4 and array.shape[2] < shape[2] and array.shape[3:] == shape[3:]:
+            more = shape[2] - array.shape[2]
+            wide[path] = np.pad(array, ((0, 0), (0, 0), (0, more), (0, 0)))
+            break
+    return wide
+
+
+def start_as_low_resolution(model: Classifier, variables) -> dict[str, Any]:
+    """``variables`` with which an auto-encoder's network is plain low resolution's.
+
+    The front end is as :func:`wae_jax.models.frontends.start.wavelet_start` says, and the fused
+    head's scores are zero. Other front ends have no start to choose, and keep theirs.
+
+    Raises:
+        UserError: an encoder or decoder with too few channels.
+    """
+    if not isinstance(model.frontend, WAE):
+        return variables
+    params, stats = dict(variables["params"]), dict(variables["batch_stats"])
+    params["frontend"], norms = wavelet_start(
+        model.frontend, params["frontend"], stats.get("frontend", {})
+    )
+    if norms:
+        stats["frontend"] = norms
+    if "head_fused" in params:
+        scores = {name: np.zeros_like(x) for name, x in params["head_fused"]["scores"].items()}
+        params["head_fused"] = {**params["head_fused"], "scores": scores}
+    return jax.tree.map(jnp.asarray, {"params": params, "batch_stats": stats})
 
 
 def _layer(path: str) -> str:

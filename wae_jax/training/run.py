@@ -18,7 +18,7 @@ from wae_jax.evaluation.evaluator import Evaluator
 from wae_jax.models.classifier import Classifier, build_model, init_variables, variable_shapes
 from wae_jax.pretrained import Imported
 from wae_jax.pretrained.checkpoint import adopt_pretrained
-from wae_jax.pretrained.transfer import start_from
+from wae_jax.pretrained.transfer import start_as_low_resolution, start_from
 from wae_jax.runtime.console import say
 from wae_jax.runtime.devices import Parallel, start
 from wae_jax.training.distill import (
@@ -162,6 +162,8 @@ def _initial_state(
 ) -> TrainState:
     """The state before the first step, from the weights that the config names, if any."""
     variables = _fresh_variables(model, settings)
+    if settings.init.frontend == "wavelet" or (settings.init.frontend == "auto" and pretrained):
+        variables = start_as_low_resolution(model, variables)
     if origin is not None:
         _check_same_input(origin, settings)
         variables = store.restore_evaluated(origin, variables)

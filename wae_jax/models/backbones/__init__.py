@@ -26,6 +26,7 @@ __all__ = [
     "ResNet",
     "build_backbone",
     "build_light",
+    "first_conv",
 ]
 
 
@@ -146,6 +147,13 @@ def build_backbone(
     if ":" in settings.name:
         return _own_module(settings, dtype, axis_name)
     return choose("model.backbone.name", settings.name, BACKBONES)(settings, dtype, axis_name)
+
+
+def first_conv(backbone: nn.Module) -> str | None:
+    """Name of the conv that reads the image; None for a user's own module."""
+    if isinstance(backbone, ResNet):
+        return "stem_conv"
+    return "conv1_1" if isinstance(backbone, VGG) else None
 
 
 def build_light(

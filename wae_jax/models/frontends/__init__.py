@@ -10,6 +10,7 @@ from wae_jax.models.frontends.base import Frontend, SubImages
 from wae_jax.models.frontends.fixed import Downsample, Identity, SpaceToDepth, Wavelet
 from wae_jax.models.frontends.folded import FoldedEncoder
 from wae_jax.models.frontends.wae import (
+    SUB_IMAGE_CHANNELS,
     WAE,
     PaperDecoder,
     PaperEncoder,
@@ -18,7 +19,16 @@ from wae_jax.models.frontends.wae import (
 )
 from wae_jax.schema.fields import choose
 
-__all__ = ["FRONTENDS", "SINGLE", "WAE", "FoldedEncoder", "Frontend", "SubImages", "build_frontend"]
+__all__ = [
+    "FRONTENDS",
+    "SINGLE",
+    "SUB_IMAGE_CHANNELS",
+    "WAE",
+    "FoldedEncoder",
+    "Frontend",
+    "SubImages",
+    "build_frontend",
+]
 
 
 ENCODERS: dict[str, type[PaperEncoder] | type[PolyphaseEncoder]] = {
@@ -51,6 +61,7 @@ def _wae(settings: FrontendSettings, dtype, axis_name):
     shared: dict[str, Any] = {
         "channels": settings.channels,
         "levels": settings.levels,
+        "high_channels": settings.high_channels,
         "dtype": dtype,
     }
     encoder_class = choose("model.frontend.encoder", settings.encoder, ENCODERS)

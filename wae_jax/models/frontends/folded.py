@@ -17,7 +17,7 @@ CPU_TILE = 2
 
 
 class FoldedEncoder(nn.Module):
-    """Image -> both sub-images, normalised, by one convolution (B, H, W, 3) -> (B, h, w, 6).
+    """Image -> both sub-images, normalised, by one convolution (B, H, W, 3) -> (B, h, w, 3 + C_H).
 
     The conv's weights are made by :mod:`wae_jax.inference.fold`.
 
@@ -25,6 +25,7 @@ class FoldedEncoder(nn.Module):
         kernel: the conv's side in pixels.
         reach: how far the image is mirrored beyond its borders, in pixels.
         levels: halvings of the side.
+        high_channels: of I_H.
         tile: 1 for a strided conv; above 1 the conv makes tile x tile pixels at once, with weights
             made by :func:`tile_kernel`.
     """
@@ -32,6 +33,7 @@ class FoldedEncoder(nn.Module):
     kernel: int
     reach: int
     levels: int
+    high_channels: int = SUB_IMAGE_CHANNELS
     tile: int = 1
     dtype: jnp.dtype = jnp.float32
     can_synthesize = False
@@ -43,7 +45,7 @@ class FoldedEncoder(nn.Module):
         stride = 2**self.levels
         x = reflect(images, self.reach, stride)
         if self.tile == 1:
-            both = self._conv(2 * SUB_IMAGE_CHANNELS, self.kernel, stride)(x)
+            both = self._conv(SUB_IMAGE_CHANNELS + self.high_channels, self.kernel, stride)(x)
         else:
             both = self._tiled(x, stride)
         return SubImages(low=both[..., :SUB_IMAGE_CHANNELS], high=both[..., SUB_IMAGE_CHANNELS:])
@@ -66,7 +68,7 @@ class FoldedEncoder(nn.Module):
         x = jnp.pad(
             x, ((0, 0), (0, max(0, rows - x.shape[1])), (0, max(0, columns - x.shape[2])), (0, 0))
         )[:, :rows, :columns]
-        conv = self._conv(self.tile**2 * 2 * SUB_IMAGE_CHANNELS, size // step, 1)
+        conv = self._conv(self.tile**2 * (SUB_IMAGE_CHANNELS + self.high_channels), size // step, 1)
         return depth_to_space(conv(space_to_depth(x, step)), self.tile)[:, :height, :width]
 
     def prepare(self, sub_images: SubImages, *, train: bool) -> SubImages:

@@ -27,6 +27,7 @@ class _Encoder(nn.Module):
     """What both encoders share: a trunk of 3x3 convs, then one conv for each sub-image.
 
     Attributes:
+        high_channels: of I_H; I_L has three.
         merged: one conv ``to_both`` makes both sub-images (the inference form).
     """
 
@@ -34,6 +35,7 @@ class _Encoder(nn.Module):
     depth: int = 3
     activation: str = "relu"
     levels: int = 1
+    high_channels: int = SUB_IMAGE_CHANNELS
     merged: bool = False
     dtype: jnp.dtype = jnp.float32
 
@@ -59,12 +61,12 @@ class _Encoder(nn.Module):
             )(x)
 
         if self.merged:
-            both = out(2 * SUB_IMAGE_CHANNELS, "to_both")
+            both = out(SUB_IMAGE_CHANNELS + self.high_channels, "to_both")
             return SubImages(
                 low=both[..., :SUB_IMAGE_CHANNELS], high=both[..., SUB_IMAGE_CHANNELS:]
             )
         return SubImages(
-            low=out(SUB_IMAGE_CHANNELS, "to_low"), high=out(SUB_IMAGE_CHANNELS, "to_high")
+            low=out(SUB_IMAGE_CHANNELS, "to_low"), high=out(self.high_channels, "to_high")
         )
 
 
@@ -155,7 +157,7 @@ class PolyphaseEncoder(_Encoder):
 
 
 class PaperDecoder(nn.Module):
-    """One sub-image (B, h, w, 3) -> its part of the image (B, h*2**levels, w*2**levels, 3)."""
+    """One sub-image (B, h, w, C) -> its part of the image (B, h*2**levels, w*2**levels, 3)."""
 
     channels: int = 16
     activation: str = "none"
@@ -218,7 +220,7 @@ class WAE(nn.Module):
     can_synthesize = True
 
     def analyze(self, images: jax.Array, *, train: bool) -> SubImages:
-        """(B, H, W, 3) -> low and high (B, ceil(H/2), ceil(W/2), 3)."""
+        """(B, H, W, 3) -> low (B, ceil(H/2), ceil(W/2), 3), and high of the same size."""
         del train
         return self.encoder(images)
 
