@@ -211,6 +211,9 @@ FRONTEND_OF = {
     "stem": "identity",
     "wavelet-cdf97": "wavelet",
     "wavelet-haar": "wavelet",
+    "cdf97-early": "wavelet",
+    "haar-early": "wavelet",
+    "space-to-depth-early": "space-to-depth",
     "space-to-depth": "space-to-depth",
 }
 CONFIGS = ("quickstart", "vgg16", "resnet50", "grocery")

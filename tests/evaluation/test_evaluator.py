@@ -92,6 +92,7 @@ def test_early_fusion_runs_again_on_a_sample_of_the_batches(make_trainer, monkey
     every = make_evaluator(trainer, batch_size=8)(trainer.variables)
     assert 0 <= figures.pop("top1_without_high") <= 1
     assert every["top1_without_high"] == every["top1"]  # I_H is not read yet
+    figures = {name: value for name, value in figures.items() if value is not None}
     assert figures == pytest.approx({name: every[name] for name in figures}, rel=1e-6)
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from wae_jax.bench.macs import count_macs
 from wae_jax.config import default_config, settings_from_config
+from wae_jax.methods import set_method
 from wae_jax.models.backbones import BACKBONES, build_backbone
 from wae_jax.models.classifier import build_model, variable_shapes
 from wae_jax.models.frontends import FRONTENDS
@@ -224,6 +225,7 @@ FRONTEND_TABLE = {
     ("wae", ("levels", 2)): (9_798, 16_326, 21_848_064, 3),
     ("wae", ("padding", "reflect")): (5_958, 11_718, 23_691_456, 3),
     ("wae", ("encoder", "polyphase"), ("depth", 1)): (2_614, 11_718, 2_882_304, 3),
+    ("wae", ("encoder", "polyphase"), ("depth", 1), ("high_channels", 9)): (3_484, 13_254, 3_767_040, 9),
     ("wae", ("encoder", "polyphase"), ("depth", 1), ("levels", 2)): (7_798, 16_326, 2_460_672, 3),
     ("wae", ("decoder", "polyphase"), ("channels", 24)): (12_390, 9_016, 46_448_640, 3),
 }
@@ -256,3 +258,21 @@ def test_frontend(key):
         count_macs(analyze, shapes, images).total,
         0 if sub.high is None else sub.high.shape[-1],
     ) == FRONTEND_TABLE[key]
+
+
+# MACs of methods with early fusion before ResNet-50, heads included, 224 pixels, in training form.
+# Low resolution's, nine more channels into a 7x7 conv, and the front end.
+EARLY_TABLE = {
+    "wae-early": 1_232_609_408,
+    "haar-early": 1_166_710_784,
+    "cdf97-early": 1_167_764_480,
+    "space-to-depth-early": 1_166_409_728,
+}
+
+
+@pytest.mark.parametrize("method", EARLY_TABLE)
+def test_methods_with_early_fusion(method):
+    config = set_method(default_config(), method)
+    changes = {f"frontend.{key}": value for key, value in config.model.frontend.items()}
+    resnet = {"backbone.name": "resnet50", "head.kind": "pool", "fusion": "early"}
+    assert counts(paper_model(**resnet | changes))[1] == EARLY_TABLE[method]

@@ -112,6 +112,8 @@ class Classifier(nn.Module):
     def _classify_early(
         self, inputs: SubImages, outputs: Outputs, *, train: bool, without_high: bool
     ) -> Outputs:
+        assert inputs.high is not None  # as build_model checks
+
         def branch(high):
             features = self.backbone(jnp.concatenate([inputs.low, high], -1), train=train)
             return features, self.head_low([features], train=train)
