@@ -6,8 +6,9 @@
     python train.py --config=configs/grocery.py:wae-fast --workdir=runs/grocery/wae-fast-0
 
 Variants: wae (the default) and the other methods of wae_jax/methods.py: wae-fast, full, lowres,
-lowres-SIZE (lowres-128), stem, wavelet-cdf97, wavelet-haar, space-to-depth, decomposition. All pass
-4 times over the training photos, in one stage. And two that start from what full has learned, in
+lowres-SIZE (lowres-128), stem, wavelet-cdf97, wavelet-haar, space-to-depth, decomposition,
+wae-early, haar-early, cdf97-early, space-to-depth-early. All pass 4 times over the training
+photos, in one stage. And two that start from what full has learned, in
 runs/grocery/full-0 or another --config.init.pretrained, and pass over the photos once: lowres-bn
 (batch statistics re-estimated at half resolution, nothing trained) and lowres-fixres (head and
 norms trained there; after Touvron et al., "Fixing the train-test resolution discrepancy", 2019).

@@ -4,8 +4,8 @@
     python train.py --config=configs/quickstart.py --workdir=runs/wae     WAE alone
 
 Variants: wae (three stages) and the other methods of wae_jax/methods.py: wae-fast, full, lowres,
-lowres-SIZE, stem, wavelet-cdf97, wavelet-haar, space-to-depth, decomposition. All pass 4.8 times
-over the training set.
+lowres-SIZE, stem, wavelet-cdf97, wavelet-haar, space-to-depth, decomposition, wae-early,
+haar-early, cdf97-early, space-to-depth-early. All pass 4.8 times over the training set.
 
 Expected time and result on two CPU cores: see "Results so far" in the README.
 """

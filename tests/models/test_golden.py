@@ -225,7 +225,12 @@ FRONTEND_TABLE = {
     ("wae", ("levels", 2)): (9_798, 16_326, 21_848_064, 3),
     ("wae", ("padding", "reflect")): (5_958, 11_718, 23_691_456, 3),
     ("wae", ("encoder", "polyphase"), ("depth", 1)): (2_614, 11_718, 2_882_304, 3),
-    ("wae", ("encoder", "polyphase"), ("depth", 1), ("high_channels", 9)): (3_484, 13_254, 3_767_040, 9),
+    ("wae", ("encoder", "polyphase"), ("depth", 1), ("high_channels", 9)): (
+        3_484,
+        13_254,
+        3_767_040,
+        9,
+    ),
     ("wae", ("encoder", "polyphase"), ("depth", 1), ("levels", 2)): (7_798, 16_326, 2_460_672, 3),
     ("wae", ("decoder", "polyphase"), ("channels", 24)): (12_390, 9_016, 46_448_640, 3),
 }

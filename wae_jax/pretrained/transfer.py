@@ -1,7 +1,7 @@
 """From a full-resolution network to one that reads sub-images."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax
@@ -89,7 +89,7 @@ def with_unit_variance(imported: Imported) -> Imported:
 
 
 def start_from(
-    imported: Imported, variables, model: Classifier, *, light: str
+    imported: Imported, variables, model: Classifier, *, light: str, known: Collection[str] = ()
 ) -> tuple[dict[str, Any], list[str]]:
     """``variables`` of ``model`` with all that ``imported`` has for it, and a report in lines.
 
@@ -97,6 +97,8 @@ def start_from(
     to the first that does not fit; with
     ``light="slim"`` the light branch starts from the backbone's strongest filters (see
     :func:`wae_jax.pretrained.slim.slim`). Everything else stays as it was initialised.
+
+    ``known``: parts that have their start already, which the report leaves out.
 
     Raises:
         UserError: the backbones differ, or the light branch is no narrower copy of the backbone.
@@ -124,6 +126,7 @@ def start_from(
     fresh = {
         "/".join(path.split("/")[1 : 3 if "/head_low/" in path else 2])
         for path in ours.keys() - taken.keys()
+        if path.split("/")[1] not in known
     }
     lines = [f"pretrained: backbone ({len(trunk)} arrays) of {imported.origin}"]
     if head:

@@ -1,5 +1,6 @@
 """The record of a finished run, ``WORKDIR/VARIANT-SEED.json``: all that tables are made of."""
 
+import collections
 import dataclasses
 import functools
 import json
@@ -178,12 +179,12 @@ def select(
 def rates(folder: str) -> dict[str, float]:
     """Median training images/s of every stage in a run's metrics log."""
     path = Path(folder) / METRICS_FILE
-    by_stage: dict[str, list[float]] = {}
+    by_stage: dict[str, list[float]] = collections.defaultdict(list)
     for text in path.read_text().splitlines() if path.exists() else ():
         try:
             line: Mapping[str, Any] = json.loads(text)
         except ValueError:
             continue  # a line that a kill cut short
         if "images_per_s" in line:
-            by_stage.setdefault(line["stage"], []).append(line["images_per_s"])
+            by_stage[line["stage"]].append(line["images_per_s"])
     return {stage: float(np.median(found)) for stage, found in by_stage.items()}

@@ -16,6 +16,7 @@ from wae_jax.config import DataSettings, Settings, settings_from_config
 from wae_jax.errors import UserError
 from wae_jax.evaluation.evaluator import Evaluator
 from wae_jax.models.classifier import Classifier, build_model, init_variables, variable_shapes
+from wae_jax.models.frontends import WAE
 from wae_jax.pretrained import Imported
 from wae_jax.pretrained.checkpoint import adopt_pretrained
 from wae_jax.pretrained.transfer import start_as_low_resolution, start_from
@@ -162,14 +163,21 @@ def _initial_state(
 ) -> TrainState:
     """The state before the first step, from the weights that the config names, if any."""
     variables = _fresh_variables(model, settings)
-    if settings.init.frontend == "wavelet" or (settings.init.frontend == "auto" and pretrained):
-        variables = start_as_low_resolution(model, variables)
+    known: tuple[str, ...] = ()
+    chosen = settings.init.frontend
+    if isinstance(model.frontend, WAE) and (
+        chosen == "wavelet" or (chosen == "auto" and pretrained)
+    ):
+        variables, known = start_as_low_resolution(model, variables), ("frontend", "head_fused")
+        say("I_L starts as the smaller image, I_H as its wavelet details")
     if origin is not None:
         _check_same_input(origin, settings)
         variables = store.restore_evaluated(origin, variables)
         say(f"starting from the weights of {origin}")
     elif pretrained is not None:
-        variables, lines = start_from(pretrained, variables, model, light=settings.init.light)
+        variables, lines = start_from(
+            pretrained, variables, model, light=settings.init.light, known=known
+        )
         say("\n".join(lines))
     variables = with_teacher_map(variables, model, teacher, settings)
     return new_state(variables, ema=settings.ema_decay > 0)
