@@ -17,8 +17,9 @@ from wae_jax.models.classifier import Classifier
 from wae_jax.models.frontends import WAE, FoldedEncoder
 from wae_jax.models.frontends.fixed import Downsample, Identity
 from wae_jax.models.frontends.folded import untile_kernel
-from wae_jax.models.frontends.wae import PaperEncoder
+from wae_jax.models.frontends.wae import PaperDecoder, PaperEncoder
 from wae_jax.models.heads import FCHead
+from wae_jax.models.layers import BATCH_NORM_EPSILON
 from wae_jax.models.resize import area_weights
 
 
@@ -64,7 +65,8 @@ class TorchTwin:
     """Callable: uint8 RGB tensor (B, S, S, 3) -> scores (B, num_classes), float32.
 
     variables: the JAX model's; copied. trained: batch norms use batch statistics, and the
-    parameters ask for gradients. Dropout is left out. A WAE must be in its inference form.
+    parameters ask for gradients. Dropout is left out. Calling it takes a WAE in its inference form;
+    :meth:`outputs` takes either.
     """
 
     def __init__(self, model: Classifier, variables, *, trained: bool = False):
@@ -107,10 +109,32 @@ class TorchTwin:
         return jax.tree.map(convert, tree)
 
     def __call__(self, images):
+        return self.outputs(images)[0]
+
+    def outputs(self, images):
+        """(scores, normalised images, low, high): both sub-images as the front end makes them."""
         x = images.permute(0, 3, 1, 2)  # NHWC in memory is channels_last
         if self.model.channel_order == "BGR":
             x = x.flip(1)
-        low, high = self._split(x.float() * self.scale + self.shift)
+        x = x.float() * self.scale + self.shift
+        low, high = self._split(x)
+        scores = self._scores(self._normalised("low", low), self._normalised("high", high))
+        return scores, x, low, high
+
+    def _normalised(self, part: str, x):
+        stats = self.stats.get("frontend", {}).get(f"norm_{part}")
+        if stats is None:
+            return x
+        return self.torch.nn.functional.batch_norm(
+            x,
+            stats["mean"],
+            stats["var"],
+            training=self.trained,
+            momentum=0.1,
+            eps=BATCH_NORM_EPSILON,
+        )
+
+    def _scores(self, low, high):
         if self.model.fusion == "early":
             low, high = self.torch.cat([low, high], 1), None
         low = self._branch("backbone", low)
@@ -118,6 +142,38 @@ class TorchTwin:
         if high is None:
             return scores
         return scores + self._head("head_fused", [low, self._branch("light", high)])
+
+    def decode(self, low, high):
+        """The image (B, 3, H, W) that a WAE in its training form rebuilds."""
+        frontend = self.model.frontend
+        images = [
+            self._decode(getattr(frontend, f"decoder_{part}"), x, f"decoder_{part}")
+            for part, x in (("low", low), ("high", high))
+        ]
+        return images[0] + images[1]
+
+    def _decode(self, decoder, x, name: str):
+        functional, params = self.torch.nn.functional, self.params["frontend"][name]
+        block, relu = 2**decoder.levels, decoder.activation == "relu"
+        if isinstance(decoder, PaperDecoder):
+            deconv = params["deconv"]
+            # flax's kernel slides as in a conv; PyTorch's is the transpose of one.
+            weight = deconv["kernel"].transpose(0, 1).flip(2, 3)
+            before = -(-(3 * block - 2) // 2)
+            x = functional.conv_transpose2d(
+                x, weight, deconv["bias"], block, padding=2 * block - 1 - before
+            )
+            x = self.torch.relu(x) if relu else x
+        for layer in ("conv1", "conv2"):
+            x = self._conv(x, params[layer], padding=1)
+            x = self.torch.relu(x) if relu else x
+        x = self._conv(x, params["to_image"], padding=1)
+        if isinstance(decoder, PaperDecoder):
+            return x
+        b, c, h, w = x.shape
+        x = x.permute(0, 2, 3, 1).reshape(b, h, w, block, block, c // block**2)
+        x = x.permute(0, 1, 3, 2, 4, 5).reshape(b, h * block, w * block, -1)
+        return x.permute(0, 3, 1, 2)
 
     def _conv(self, x, params, *, stride: int = 1, padding: int = 0):
         return self.torch.nn.functional.conv2d(
@@ -180,7 +236,14 @@ class TorchTwin:
         for i in range(encoder.depth):
             x = self._conv(x, params[f"conv{i + 1}"], padding=pad)
             x = self.torch.relu(x) if relu else x
-        return self._conv(x, params["to_both"], stride=stride, padding=pad * (block - 1))
+        outputs = ("to_both",) if "to_both" in params else ("to_low", "to_high")
+        return self.torch.cat(
+            [
+                self._conv(x, params[name], stride=stride, padding=pad * (block - 1))
+                for name in outputs
+            ],
+            1,
+        )
 
     def _space_to_depth(self, x, block: int):
         """As :func:`wae_jax.models.layers.space_to_depth`, on NCHW in channels_last memory."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 
-from wae_jax.bench.measure import BASE, Job, compile_ahead, random_images
+from wae_jax.bench.measure import Job, compile_ahead, random_images
 from wae_jax.bench.networks import Network
 from wae_jax.bench.timing import time_in_passes
 from wae_jax.bench.torch_network import TorchTwin, has_twin, import_torch, torch_layout
@@ -63,7 +63,7 @@ class Pair:
 
 
 def prepare(jobs: Sequence[Job], device: jax.Device) -> list[Pair]:
-    """A pair for each float32 job of scope "model" and for the training step of "full".
+    """A pair for each float32 job of scope "model" and for each training step.
 
     Raises:
         UserError: PyTorch is missing, the device is no CPU, or the two do not compute the same.
@@ -82,7 +82,7 @@ def prepare(jobs: Sequence[Job], device: jax.Device) -> list[Pair]:
             say(f"no PyTorch twin of {network.method}: left out of the comparison")
         elif job.scope == "model":
             pairs.append(Pair(key, *_inference(job)))
-        elif job.scope == "train_step" and network.method == BASE:
+        elif job.scope == "train_step":
             pairs.append(Pair(key, *_training(network, job.batch_size, device)))
     return pairs
 
@@ -138,8 +138,12 @@ def _training(
     The difference is that of what one step adds to all weights, as a fraction of it. Later losses
     say less: what rounding does to a gradient grows with the rate and the number of steps.
     """
-    head = network.trained_model.head_low.clone(dropout=0.0)
-    network = dataclasses.replace(network, trained_model=network.trained_model.clone(head_low=head))
+    heads = {
+        name: head.clone(dropout=0.0)
+        for name in ("head_low", "head_fused")
+        if (head := getattr(network.trained_model, name)) is not None
+    }
+    network = dataclasses.replace(network, trained_model=network.trained_model.clone(**heads))
     step, state = make_step(network, learning_rate=CHECK_RATE)
     state, batch = jax.device_put((state, example_batch(network, batch_size)), device)
     run = compile_ahead(step, state, batch, donate_argnums=0).run
@@ -162,7 +166,7 @@ def _training(
 
 
 def _torch_trainer(network: Network, twin: TorchTwin, batch_size: int) -> Callable:
-    """Function that makes one step and returns its loss: cross-entropy and SGD with momentum."""
+    """Function that makes one step and returns its loss, with SGD and momentum."""
     torch, (name, stage) = import_torch(), network.settings.running_stages[-1]
     if stage.optimizer != "sgd":
         raise UserError(
@@ -189,9 +193,7 @@ def _torch_trainer(network: Network, twin: TorchTwin, batch_size: int) -> Callab
 
     def step():
         optimizer.zero_grad(set_to_none=True)
-        loss = torch.nn.functional.cross_entropy(
-            twin(images), labels, label_smoothing=network.settings.losses.label_smoothing
-        )
+        loss = _torch_loss(network, twin, images, labels)
         loss.backward()
         if stage.clip_norm:
             torch.nn.utils.clip_grad_norm_(twin.leaves(), stage.clip_norm)
@@ -199,3 +201,31 @@ def _torch_trainer(network: Network, twin: TorchTwin, batch_size: int) -> Callab
         return loss.detach()
 
     return step
+
+
+def _torch_loss(network: Network, twin: TorchTwin, images, labels):
+    """The last stage's loss, as :func:`wae_jax.training.steps.stage_loss` has it."""
+    torch, losses = import_torch(), network.settings.losses
+    (name, stage), model = network.settings.running_stages[-1], network.trained_model
+    if losses.auxiliary_low or losses.auxiliary_fused or losses.low_weight:
+        raise UserError(
+            "--peer knows no auxiliary losses and no low_weight; set them to 0 in config.losses, "
+            "or leave --train_step out"
+        )
+    if not stage.classification or stage.trains != ".*":
+        raise UserError(
+            f"--peer compares training steps of whole networks, and config.stages.{name} trains "
+            "parts; leave --train_step out"
+        )
+    scores, x, low, high = twin.outputs(images)
+    loss = torch.nn.functional.cross_entropy(scores, labels, label_smoothing=losses.label_smoothing)
+    if not (stage.transform and model.frontend.can_synthesize):
+        return loss
+    rebuilt = twin.decode(low, high)[:, :, : x.shape[2], : x.shape[3]]
+
+    def squared(y):
+        total = y.square().sum()
+        return total / (2 * len(y)) if losses.reduction == "caffe" else total / y.numel()
+
+    transform = squared(x - rebuilt) + losses.energy_weight * squared(high)
+    return loss + losses.gamma * transform
