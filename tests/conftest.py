@@ -2,7 +2,6 @@
 
 import atexit
 import dataclasses
-import functools
 import os
 import shutil
 import sys
@@ -110,6 +109,7 @@ def make_tiny_config(changes: dict[str, Any] | None = None):
 
 
 _INITIAL: dict[str, Any] = {}
+_STEPS: dict[str, Any] = {}
 
 
 def _variables(model: ModelSettings, image_size: int):
@@ -162,9 +162,13 @@ class Trainer:
             ema_decay=self.settings.ema_decay,
         )
 
-    @functools.cached_property
+    @property
     def jit_step(self):
-        return jax.jit(self.train_step())
+        """The compiled step, which is the same for all trainers of one stage and settings."""
+        key = f"{self.stage} {self.settings}"
+        if key not in _STEPS:
+            _STEPS[key] = jax.jit(self.train_step())
+        return _STEPS[key]
 
     def run(self, steps: int, variables=None):
         """``steps`` steps on one device: the last state and the metrics of each step."""

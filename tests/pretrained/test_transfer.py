@@ -269,6 +269,7 @@ def test_resnet50_with_wae_starts_with_the_pretrained_features(base_model, tmp_p
 
 
 SMALL = {
+    "model.backbone.plan": "4 M",
     "data.image_size": 32,
     "data.train_split": "train[:64]",
     "data.eval_split": "test[:64]",
