@@ -5,19 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.networks import register_short_resnets
 from wae_jax.config import settings_from_config
-from wae_jax.models import backbones
 from wae_jax.models.classifier import build_model, variable_shapes
-
-# ResNets with every kind of layer of the registered ones, each about once.
-SHORT = {"basic": ("basic", (2, 1)), "bottleneck": ("bottleneck", (1, 1, 1, 2))}
 
 
 @pytest.fixture
 def short_resnets(monkeypatch):
-    """Registers the backbones "basic" and "bottleneck"."""
-    for name, (kind, blocks) in SHORT.items():
-        monkeypatch.setitem(backbones.BACKBONES, name, backbones._resnet(kind, blocks))
+    """Backbones that tests may name: see ``register_short_resnets``."""
+    register_short_resnets(monkeypatch)
 
 
 @pytest.fixture(scope="session")
