@@ -1,9 +1,11 @@
 """Settings that must be in place before jax starts, and builders that the tests share."""
 
+import atexit
 import dataclasses
-import functools
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,14 @@ os.environ["PJRT_NPROC"] = "16"  # on few cores fake devices would wait for each
 os.environ["XLA_FLAGS"] = f"{PLAIN_XLA_FLAGS} {FAKE_DEVICES} {FAST_COMPILE}".strip()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("WAE_JAX_CACHE", str(ROOT / ".cache" / "wae_jax"))
-os.environ["WAE_JAX_COMPILATION_CACHE"] = "0"  # what an earlier run compiled must not matter
+# What an earlier run compiled must not matter, but within a run each program is compiled once, for
+# all workers and for the programs that tests start; nothing is too small to be kept.
+COMPILED = "WAE_JAX_TESTS_COMPILED"
+if COMPILED not in os.environ:
+    os.environ[COMPILED] = tempfile.mkdtemp(prefix="wae-jax-tests-")
+    atexit.register(shutil.rmtree, os.environ[COMPILED], ignore_errors=True)
+os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ[COMPILED]
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 from wae_jax.runtime import process  # noqa: E402
 
@@ -100,6 +109,7 @@ def make_tiny_config(changes: dict[str, Any] | None = None):
 
 
 _INITIAL: dict[str, Any] = {}
+_STEPS: dict[str, Any] = {}
 
 
 def _variables(model: ModelSettings, image_size: int):
@@ -152,9 +162,13 @@ class Trainer:
             ema_decay=self.settings.ema_decay,
         )
 
-    @functools.cached_property
+    @property
     def jit_step(self):
-        return jax.jit(self.train_step())
+        """The compiled step, which is the same for all trainers of one stage and settings."""
+        key = f"{self.stage} {self.settings}"
+        if key not in _STEPS:
+            _STEPS[key] = jax.jit(self.train_step())
+        return _STEPS[key]
 
     def run(self, steps: int, variables=None):
         """``steps`` steps on one device: the last state and the metrics of each step."""

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.networks import register_short_resnets
 from wae_jax.bench.networks import Network
 from wae_jax.bench.training import example_batch, make_step
 from wae_jax.config import settings_from_config
@@ -24,8 +25,8 @@ SIZE, BATCH, CLASSES = 16, 2, 10
 # Wide enough that on CPU some weights are laid out.
 BACKBONES = {
     "vgg": {"model.backbone.plan": "8 M 8 M 256 256"},
-    "resnet18": {
-        "model.backbone.name": "resnet18",
+    "resnet": {
+        "model.backbone.name": "basic",
         "model.backbone.width": 0.5,
         "model.backbone.stem": "small",
     },
@@ -35,7 +36,9 @@ ACCELERATORS = ("cuda", "tpu")
 
 @pytest.fixture(scope="module", params=BACKBONES)
 def backbone(request):
-    return request.param
+    with pytest.MonkeyPatch.context() as patch:
+        register_short_resnets(patch)
+        yield request.param
 
 
 @pytest.fixture(scope="module", params=METHODS)

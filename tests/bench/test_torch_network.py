@@ -11,7 +11,7 @@ from wae_jax.bench.torch_network import TorchTwin, area_resize, torch_layout
 from wae_jax.config import settings_from_config
 from wae_jax.methods import set_method
 from wae_jax.models import resize
-from wae_jax.models.classifier import build_model
+from wae_jax.models.classifier import build_model, variable_shapes
 
 
 class Recorder:
@@ -43,7 +43,7 @@ class Recorder:
 def run_branch(config):
     """A twin whose backbone has run on the recorder."""
     model = build_model(settings_from_config(config).model, num_classes=10, image_size=16)
-    variables = random_variables(model, 16, seed=0)
+    variables = jax.tree.map(lambda x: np.ones(x.shape, x.dtype), variable_shapes(model, 16))
     twin = object.__new__(TorchTwin)
     twin.torch, twin.model, twin.trained = Recorder(), model, True
     twin.params, twin.stats = variables["params"], variables["batch_stats"]

@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 
@@ -33,8 +34,8 @@ def test_inference_form_of_a_trained_checkpoint_gives_the_same_scores(trained):
             )
         )
     )["image"]
-    expected = model.apply(variables, images).scores
-    found = folded.apply(folded_variables, images).scores
+    expected = jax.jit(model.apply)(variables, images).scores
+    found = jax.jit(folded.apply)(folded_variables, images).scores
     assert isinstance(folded.frontend, FoldedEncoder)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 

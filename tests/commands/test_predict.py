@@ -3,6 +3,7 @@
 import json
 import os
 
+import jax
 import numpy as np
 import PIL.Image
 import pytest
@@ -36,7 +37,7 @@ def test_it_prints_the_networks_own_classes(imported, options, succeed, tmp_path
     PIL.Image.fromarray(np.pad(image, ((16, 16), (16, 16), (0, 0)))).save(folder / "a.png")
     (folder / "notes.txt").write_text("not searched for")
     model, variables = wae_jax.load(str(imported))
-    scores = np.asarray(model.apply(variables, image[None]).scores)[0]
+    scores = np.asarray(jax.jit(model.apply)(variables, image[None]).scores)[0]
     odds = np.exp(scores - scores.max())
 
     (line,) = succeed(*options, "--top=3", "--json", folder).splitlines()

@@ -5,8 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.networks import register_short_resnets
 from wae_jax.config import settings_from_config
-from wae_jax.models.classifier import build_model, init_variables
+from wae_jax.models.classifier import build_model, variable_shapes
+
+
+@pytest.fixture
+def short_resnets(monkeypatch):
+    """Backbones that tests may name: see ``register_short_resnets``."""
+    register_short_resnets(monkeypatch)
 
 
 @pytest.fixture(scope="session")
@@ -22,12 +29,13 @@ def make(tiny_config):
         images = jnp.asarray(rng.integers(0, 256, (2, 33, 33, 3), np.uint8))
 
         def trained(path, x):
-            noise = rng.normal(size=x.shape)
-            return jnp.asarray(
-                0.5 + np.abs(noise) if path[-1].key == "var" else x + 0.1 * noise, jnp.float32
-            )
+            noise = rng.standard_normal(x.shape, np.float32)
+            name = path[-1].key
+            if name == "kernel":  # drawn here: to compile its initialisation would take far longer
+                return noise * np.sqrt(2 / np.prod(x.shape[:-1]), dtype=np.float32)
+            return 0.5 + np.abs(noise) if name == "var" else (name == "scale") + 0.1 * noise
 
-        variables = jax.tree.map_with_path(trained, init_variables(model, images, seed=0))
+        variables = jax.tree.map_with_path(trained, variable_shapes(model, 33))
         return model, variables, images
 
     return build

@@ -27,9 +27,9 @@ ONE_CONV = ("polyphase linear", "polyphase linear, two levels", "paper linear", 
 
 
 def check(model, variables, images, platform="cpu"):
-    expected = model.apply(variables, images)
+    expected = jax.jit(model.apply)(variables, images)
     folded, folded_variables = for_inference(model, variables, platform=platform)
-    found = folded.apply(folded_variables, images)
+    found = jax.jit(folded.apply)(folded_variables, images)
     scale = float(jnp.abs(expected.scores).max())
     for name in ("scores", "low_scores", "fused_scores"):
         if getattr(expected, name) is not None:
@@ -112,18 +112,10 @@ def test_folded_encoder_is_as_precise_as_the_unfolded_in_bfloat16(platform, make
     assert 1e-4 < folded <= unfolded < 0.05, (folded, unfolded)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
-def test_same_scores_of_resnets(name, make):
-    check(
-        *make(
-            {},
-            **{
-                "model.backbone.name": name,
-                "model.backbone.width": 0.125,
-                "model.backbone.stem": "small",
-            },
-        )
-    )
+@pytest.mark.parametrize("name", ["basic", "bottleneck"])
+def test_same_scores_of_resnets(name, make, short_resnets):
+    backbone = {"name": name, "width": 0.125, "stem": "small"}
+    check(*make({}, **{f"model.backbone.{key}": value for key, value in backbone.items()}))
 
 
 @pytest.mark.parametrize("name", ["vgg", "resnet18"])

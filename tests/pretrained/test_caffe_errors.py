@@ -1,5 +1,6 @@
 """``import-weights --source=caffe`` refuses what is not the network, and writes nothing then."""
 
+import functools
 import sys
 
 import numpy as np
@@ -7,11 +8,23 @@ import pytest
 
 from tests.pretrained.caffe_files import resnet50, write_caffemodel
 from wae_jax import __main__ as program
+from wae_jax.models import classifier
+from wae_jax.pretrained import network
 
 
 @pytest.fixture(scope="module")
 def arrays():
     return resnet50(224).random_arrays()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shapes_once():
+    """The same network is built for each file: its shapes are found once."""
+    once = functools.cache(classifier.variable_shapes)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (classifier, network):
+            patch.setattr(module, "variable_shapes", once)
+        yield
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ def start(root, run_env, tmp_path):
 
     def start(*, warnings="error", **changes):
         env = run_env | {"PYTHONPATH": str(root), "WAE_JAX_CACHE": str(tmp_path / "cache")}
+        env.pop(cache.COMPILED, None)  # the tests' own folder
         env |= {cache.MIN_COMPILE_TIME: "0", cache.SWITCH: "1"} | changes
         return subprocess.Popen(
             [sys.executable, "-W", warnings, "-c", PROGRAM],

@@ -12,6 +12,7 @@ STEPS = 5
 STAGES = ("autoencoder", "classifier", "joint")
 # Batch norm is on in the tiny config; heads with dropout as in the released network.
 CHANGES = {
+    "model.backbone.plan": "4 M",
     "model.head.kind": "fc",
     "model.head.dropout": 0.5,
     "model.head.hidden_low": (16,),

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.networks import ONE_BRANCH
 from wae_jax.checkpoints.state import ema_of_format_0
 from wae_jax.config import ParallelSettings
 from wae_jax.runtime.devices import Parallel
@@ -15,7 +16,8 @@ DECAY = 0.75
 
 @pytest.fixture(scope="module")
 def trainers(make_trainer):
-    return {name: make_trainer(name, {"ema_decay": DECAY}) for name in ("classifier", "joint")}
+    changes = {"ema_decay": DECAY, "model.backbone.plan": "4 M"}
+    return {name: make_trainer(name, changes) for name in ("classifier", "joint")}
 
 
 def states_of(trainer, steps):
@@ -76,7 +78,7 @@ def test_a_stage_begins_its_average_anew(trainers, flat):
 
 
 def test_without_a_decay_there_is_none(make_trainer):
-    trainer = make_trainer("joint")
+    trainer = make_trainer("end_to_end", ONE_BRANCH)
     state, _ = trainer.run(1)
     assert state.ema is None
     assert state.eval_variables["params"] is state.params

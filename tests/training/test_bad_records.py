@@ -34,7 +34,7 @@ def photos(tmp_path_factory):
 def flags(root):
     """A tiny network and a few steps on these photos."""
     return [
-        "--config=configs/quickstart.py",
+        "--config=configs/quickstart.py:full",
         "--config.data.name=folder",
         f"--config.data.data_dir={root}",
         "--config.data.eval_split=validation",
@@ -42,10 +42,8 @@ def flags(root):
         "--config.data.image_size=32",
         "--config.data.eval_batch_size=16",
         "--config.model.backbone.plan=4 M",
-        "--config.model.frontend.channels=4",
-        "--config.run_stages=('joint',)",
-        "--config.stages.joint.steps=5",
-        "--config.stages.joint.batch_size=8",
+        "--config.stages.end_to_end.steps=5",
+        "--config.stages.end_to_end.batch_size=8",
         "--config.log_every=1",
     ]
 

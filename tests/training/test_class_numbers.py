@@ -8,12 +8,13 @@ import PIL.Image
 import pytest
 
 import wae_jax.data
+from tests.networks import TWO_BRANCHES
 from wae_jax import __main__ as program
 from wae_jax.errors import UserError
 from wae_jax.evaluation.evaluator import evaluate_checkpoint
 from wae_jax.training.loop import train
 
-CHANGES = {
+CHANGES = TWO_BRANCHES | {
     "data.name": "folder",
     "data.image_size": 32,
     "data.eval_split": "validation",

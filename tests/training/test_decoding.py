@@ -2,6 +2,7 @@
 
 import collections
 
+from tests.networks import TWO_BRANCHES
 from wae_jax.data import decode
 from wae_jax.data.pipeline import records
 from wae_jax.training.loop import train
@@ -16,7 +17,7 @@ def test_a_run_decodes_each_image_once(tiny_config, cifar10, tmp_path, monkeypat
         return decode(data)
 
     monkeypatch.setattr(records, "decode", counting)
-    changes = {
+    changes = TWO_BRANCHES | {
         "data.image_size": 32,
         "data.train_split": "train[:32]",
         "data.eval_split": "test[:16]",

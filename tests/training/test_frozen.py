@@ -47,6 +47,7 @@ def trained(make_trainer, pattern, changes=None):
     return make_trainer(
         "joint",
         {
+            "model.backbone.plan": "4 M",
             "stages.joint.trains": pattern,
             "stages.joint.weight_decay": 0.1,
             "stages.joint.decay_biases": True,

@@ -7,13 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.networks import ONE_BRANCH, TWO_BRANCHES
 from wae_jax.config import ParallelSettings
 from wae_jax.errors import UserError
 from wae_jax.runtime.devices import Parallel
 from wae_jax.training import loop, progress
 from wae_jax.training.stages import Stage
 
-SMALL = {
+SMALL = TWO_BRANCHES | {
     "data.train_split": "train[:64]",
     "data.eval_split": "test[:32]",
     "data.eval_batch_size": 32,
@@ -24,6 +25,7 @@ SMALL = {
     "stages.classifier.steps": 2,
     "stages.joint.steps": 6,
 }
+ONE_STAGE = SMALL | ONE_BRANCH | {"stages.end_to_end.steps": 6}
 
 
 def lines_of(workdir):
@@ -54,7 +56,7 @@ def test_the_first_step_without_a_finite_loss_is_remembered():
 
 @pytest.mark.parametrize("mode", ["jit", "pmap"])
 def test_means_are_the_same_wherever_steps_run(mode, make_trainer):
-    trainer = make_trainer("joint")
+    trainer = make_trainer("end_to_end", ONE_BRANCH)
     expected = [metrics["loss"] for metrics in trainer.run(3)[1]]
     parallel = Parallel(ParallelSettings(mode=mode))
     step = parallel.compile_train_step(trainer.train_step(parallel.axis_name))
@@ -76,7 +78,7 @@ def test_a_number_that_is_none_is_found_anywhere(bad):
 
 
 def test_pauses_are_no_part_of_rates(make_trainer, monkeypatch):
-    settings = make_trainer("joint").stage.settings
+    settings = make_trainer("end_to_end", ONE_BRANCH).stage.settings
     stage = Stage("joint", settings, 0, 0, 100, steps_per_epoch=10.0)
     now = [0.0]
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
@@ -106,8 +108,7 @@ def test_evaluations_count_from_the_stages_start(tiny_config, cifar10, tmp_path)
 
 
 def test_evaluation_never_rounds_to_never(tiny_config, cifar10, tmp_path):
-    config = tiny_config(SMALL | {"eval_every_epochs": 0.001, "run_stages": ("joint",)})
-    loop.train(config, str(tmp_path))
+    loop.train(tiny_config(ONE_STAGE | {"eval_every_epochs": 0.001}), str(tmp_path))
     assert [step for _, step in evaluations(tmp_path)] == [1, 2, 3, 4, 5, 6]
 
 
@@ -132,10 +133,9 @@ def test_an_evaluation_that_was_due_is_made_on_resume(
 
 
 def test_a_state_that_is_no_number_is_not_saved(tiny_config, cifar10, tmp_path):
-    changes = {"checkpoint_every": 1, "log_every": 50, "stages.joint.learning_rate": 1e30}
-    config = tiny_config(SMALL | changes | {"run_stages": ("joint",)})
-    with pytest.raises(UserError, match=r"no finite number at step \d of stage joint"):
-        loop.train(config, str(tmp_path))
+    changes = {"checkpoint_every": 1, "log_every": 50, "stages.end_to_end.learning_rate": 1e30}
+    with pytest.raises(UserError, match=r"no finite number at step \d of stage end_to_end"):
+        loop.train(tiny_config(ONE_STAGE | changes), str(tmp_path))
     kept = [int(path.name) for path in (tmp_path / "checkpoints").iterdir()]
     assert kept and max(kept) < 6
 
@@ -144,9 +144,9 @@ def test_weights_that_are_no_numbers_are_not_saved_after_a_finite_loss(
     tiny_config, cifar10, tmp_path
 ):
     """The rate throws them out of range in the first step, whose own loss is still a number."""
-    changes = {"checkpoint_every": 1, "stages.joint.learning_rate": 3e38}
-    changes |= {"stages.joint.weight_decay": 100.0, "run_stages": ("joint",)}
+    changes = {"checkpoint_every": 1, "stages.end_to_end.learning_rate": 3e38}
+    changes |= {"stages.end_to_end.weight_decay": 100.0}
     with pytest.raises(UserError, match=r"weights that are no finite numbers at step 1 of stage"):
-        loop.train(tiny_config(SMALL | changes), str(tmp_path))
+        loop.train(tiny_config(ONE_STAGE | changes), str(tmp_path))
     assert np.isfinite(lines_of(tmp_path)[0]["loss"])
     assert not list(tmp_path.glob("checkpoints/*"))

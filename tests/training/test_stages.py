@@ -83,8 +83,8 @@ SMALL = {
 }
 
 
-# resnet18 and resnet50 have the same blocks.
-SLOW_TO_COMPILE = ("resnet34", "resnet101", "resnet152")
+# resnet18 and resnet50 have the same blocks, vgg11 and vgg19 the same layers.
+SLOW_TO_COMPILE = ("resnet34", "resnet101", "resnet152", "vgg13", "vgg16")
 
 
 def random_variables(shapes, rng):
