@@ -3,10 +3,12 @@
 import dataclasses
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.networks import TWO_BRANCHES
 from wae_jax import data
 from wae_jax.config import ParallelSettings
 from wae_jax.evaluation import evaluator, metrics
@@ -30,17 +32,21 @@ def blank_light(call, args, kwargs, context):
     "changes", [{}, {"model.head.kind": "fc", "model.head.hidden_fused": (8,)}, WAVELET]
 )
 def test_scores_without_i_h_are_those_of_a_blank_one(changes, form, make_trainer):
-    trainer = make_trainer(changes.get("run_stages", ("joint",))[0], changes)
+    trainer = make_trainer(changes.get("run_stages", ("joint",))[0], TWO_BRANCHES | changes)
     model, variables = trainer.model, trainer.variables
     if form == "inference":
         model, variables = for_inference(model, variables, platform="cpu")
     images = trainer.batch(0)["image"]
-    outputs = run(model, variables, images, without_high=True)
+
+    def outputs_of(**options):
+        return jax.jit(lambda v, x: run(model, v, x, **options))(variables, images)
+
+    outputs = outputs_of(without_high=True)
     with nn.intercept_methods(blank_light):
-        expected = run(model, variables, images)
+        expected = outputs_of()
     np.testing.assert_allclose(outputs.scores_without_high, expected.scores, rtol=1e-5, atol=1e-5)
     assert np.abs(outputs.scores - expected.scores).max() > 1e-2
-    assert run(model, variables, images).scores_without_high is None
+    assert outputs_of().scores_without_high is None
 
 
 def make_evaluator(trainer, devices=1, model=None, batch_size=16):
@@ -53,7 +59,7 @@ def make_evaluator(trainer, devices=1, model=None, batch_size=16):
 
 @pytest.mark.parametrize("changes", [{}, LOWRES], ids=["wae", "lowres"])
 def test_four_devices_and_a_part_of_a_batch_give_what_one_gives(changes, make_trainer, cifar10):
-    trainer = make_trainer(changes.get("run_stages", ("joint",))[0], changes)
+    trainer = make_trainer(changes.get("run_stages", ("joint",))[0], TWO_BRANCHES | changes)
     figures = [
         make_evaluator(trainer, devices, batch_size=batch_size)(trainer.variables)
         for devices, batch_size in ((1, 70), (4, 16))
@@ -69,7 +75,7 @@ def test_four_devices_and_a_part_of_a_batch_give_what_one_gives(changes, make_tr
 
 
 def test_early_fusion_runs_again_on_a_sample_of_the_batches(make_trainer, monkeypatch, cifar10):
-    trainer = make_trainer("joint", {"model.fusion": "early"})
+    trainer = make_trainer("joint", TWO_BRANCHES | {"model.fusion": "early"})
     monkeypatch.setattr(evaluator, "SAMPLE_WITHOUT_HIGH", 20)
     sampling = make_evaluator(trainer, batch_size=8)
     counts = {"step": [], "step_without_high": []}

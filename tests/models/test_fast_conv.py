@@ -1,5 +1,7 @@
 """Convs computed in other ways give what XLA's conv gives."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +17,7 @@ def arrays():
     return lambda *shapes: [jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in shapes]
 
 
+@functools.partial(jax.jit, static_argnames=("stride", "padding"))
 def conv(x, kernel, bias, *, stride=1, padding=1):
     return bias + jax.lax.conv_general_dilated(
         x,
@@ -40,8 +43,9 @@ def test_winograd(size, large, arrays, monkeypatch):
         monkeypatch.setattr(fast_conv, "_LARGE", 0)
     x, kernel, bias = arrays((3, *size, 6), (3, 3, 6, 5), (5,))
     weights = fast_conv.winograd_weights(kernel)
-    assert close(fast_conv.winograd_conv(x, weights, bias), conv(x, kernel, bias))
-    assert close(fast_conv.winograd_conv(x[:1], weights, None), conv(x[:1], kernel, 0.0))
+    found = jax.jit(lambda x, bias=None: fast_conv.winograd_conv(x, weights, bias))
+    assert close(found(x, bias), conv(x, kernel, bias))
+    assert close(found(x[:1]), conv(x[:1], kernel, 0.0))
 
 
 @pytest.mark.parametrize(("kernel_size", "stride"), [(1, 1), (1, 2), (3, 1), (3, 2), (7, 2)])
@@ -49,9 +53,13 @@ def test_winograd(size, large, arrays, monkeypatch):
 def test_weights_by_output(kernel_size, stride, size, arrays):
     k = kernel_size
     x, kernel, bias = arrays((2, *size, 3), (k, k, 3, 4), (4,))
-    columns = fast_conv.patches(x, (k, k), stride, k // 2)
-    found = fast_conv.product(jnp.moveaxis(kernel, -1, 0).reshape(4, -1), columns, bias)
-    assert close(found, conv(x, kernel, bias, stride=stride, padding=k // 2))
+
+    @jax.jit
+    def found(x, kernel, bias):
+        columns = fast_conv.patches(x, (k, k), stride, k // 2)
+        return fast_conv.product(jnp.moveaxis(kernel, -1, 0).reshape(4, -1), columns, bias)
+
+    assert close(found(x, kernel, bias), conv(x, kernel, bias, stride=stride, padding=k // 2))
 
 
 def test_the_weights_stay_the_left_operand():

@@ -131,6 +131,7 @@ def test_a_batch_norm_that_summed_nothing_has_zeros():
     )
 
 
+@pytest.mark.slow  # half a gigabyte of weights; the released network has the same layers twice
 def test_vgg16(tmp_path):
     compared = compare(vgg16(224), "vgg16", (103.939, 116.779, 123.68), tmp_path, old=True)
     convs = [name for name in compared.outputs if name.startswith("backbone/conv")]

@@ -83,7 +83,12 @@ def check(key, base):
 
 @pytest.mark.parametrize(
     "key",
-    ["torchvision vgg16", "torchvision resnet18", "torchvision resnet50", "torchvision resnet152"],
+    [
+        "torchvision vgg16",
+        "torchvision resnet18",
+        "torchvision resnet50",
+        pytest.param("torchvision resnet152", marks=pytest.mark.slow),  # of resnet50's blocks
+    ],
 )
 def test_logits_and_every_block_agree(key, base_model):
     check(key, base_model)

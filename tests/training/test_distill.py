@@ -26,12 +26,13 @@ from wae_jax.training.optim import make_optimizer
 from wae_jax.training.stages import stage_labels
 from wae_jax.training.steps import make_train_step, stage_loss
 
-SMALL = {
+# A trunk of one conv with its batch norm.
+NARROW = {"model.backbone.plan": "4 M", "model.frontend.normalise": False}
+SMALL = NARROW | {
     "data.image_size": 32,
     "data.train_split": "train[:256]",
     "data.eval_split": "test[:64]",
     "data.eval_batch_size": 64,
-    "model.backbone.plan": "4 M",
     "parallel.devices": 1,
     "log_every": 1,
     "checkpoint_every": 3,
@@ -111,7 +112,7 @@ def test_the_loss_of_features_by_hand():
 
 
 def test_a_lesson_has_the_features_and_their_variance(make_trainer, full):
-    trainer, (teacher, variables) = make_trainer("classifier"), full
+    trainer, (teacher, variables) = make_trainer("classifier", NARROW), full
     images = trainer.batch(0)["image"]
     outputs = teacher.apply(variables, images)
     lesson = teach(teacher, variables, images, features=True)
@@ -127,7 +128,7 @@ def test_a_lesson_has_the_features_and_their_variance(make_trainer, full):
 
 def test_labels_take_no_part_where_the_teacher_has_all_the_weight(make_trainer):
     """Not even where their loss is no number: zero times infinity would be none either."""
-    trainer = make_trainer("classifier")
+    trainer = make_trainer("classifier", NARROW)
     scores, taught = random(6, 10), random(6, 10)
     scores[:, 0], taught[:, 0] = -3e38, -1e9
     outputs = Outputs(scores=jnp.asarray(scores), low_scores=jnp.asarray(scores))
@@ -147,7 +148,7 @@ def test_labels_take_no_part_where_the_teacher_has_all_the_weight(make_trainer):
 
 @pytest.mark.parametrize("mapped", [False, True])
 def test_features_add_their_loss(mapped, make_trainer):
-    trainer = make_trainer("classifier")
+    trainer = make_trainer("classifier", NARROW)
     scores, taught = random(6, 10), random(6, 10, seed=1)
     own, wanted = random(6, 3, seed=2), random(6, 4 if mapped else 3, seed=3)
     linear = {"kernel": random(3, 4, seed=4), "bias": random(4, seed=5)} if mapped else None
@@ -195,7 +196,7 @@ def full(make_trainer):
 @pytest.mark.parametrize("weight", [0.0, 0.25, 1.0])
 def test_both_losses_are_weighed(weight, make_trainer):
     """On the summed score; label smoothing and the branches' own losses are left alone."""
-    trainer = make_trainer("classifier")
+    trainer = make_trainer("classifier", NARROW)
     settings = dataclasses.replace(trainer.settings.losses, label_smoothing=0.1, auxiliary_low=0.5)
     low, fused, taught = (jnp.asarray(random(6, 10, seed=seed)) for seed in range(3))
     outputs = Outputs(scores=low + fused, low_scores=low, fused_scores=fused)
@@ -215,7 +216,7 @@ def test_both_losses_are_weighed(weight, make_trainer):
 
 
 def test_the_step_asks_the_teacher_about_the_same_images(make_trainer, full):
-    trainer, (teacher, variables) = make_trainer("classifier"), full
+    trainer, (teacher, variables) = make_trainer("classifier", NARROW), full
     state, batch = trainer.new_state(), trainer.batch(0)
     step = distilled_step(trainer, teacher, DistillSettings("", 2.0, 0.5))
     parts = jax.jit(step)(state, batch, variables)[1]
@@ -234,7 +235,7 @@ def test_the_step_asks_the_teacher_about_the_same_images(make_trainer, full):
 
 def test_the_teacher_is_no_constant_of_the_program(make_trainer, full):
     """Its weights are arguments: compiled in, they would be copied into every program."""
-    trainer, (teacher, variables) = make_trainer("joint"), full
+    trainer, (teacher, variables) = make_trainer("joint", NARROW), full
     step = distilled_step(trainer, teacher, DistillSettings("", 2.0, 0.5))
     jaxpr = jax.make_jaxpr(step)(trainer.new_state(), trainer.batch(0), variables)
     largest = max((np.size(const) for const in jaxpr.consts), default=0)
@@ -262,7 +263,7 @@ def names_of(variables):
 
 
 def test_the_teacher_is_laid_out_for_a_batch(wide, make_trainer):
-    images = make_trainer("joint").batch(0)["image"]
+    images = make_trainer("joint", NARROW).batch(0)["image"]
     fast = wide.laid_out(16, "cpu")
     assert BY_OUTPUT in names_of(fast) - names_of(wide.variables)
     scores = wide.model.apply(wide.variables, images).scores
@@ -271,7 +272,7 @@ def test_the_teacher_is_laid_out_for_a_batch(wide, make_trainer):
 
 
 def test_the_map_is_there_only_where_it_is_needed(wide, make_trainer, flat):
-    trainer = make_trainer("joint", {"distill.feature_weight": 1.0})
+    trainer = make_trainer("joint", NARROW | {"distill.feature_weight": 1.0})
     own, settings = trainer.variables, trainer.settings
     found = with_teacher_map(own, trainer.model, wide, settings)
     assert found["params"].keys() - own["params"].keys() == {"teacher_map"}
@@ -281,7 +282,7 @@ def test_the_map_is_there_only_where_it_is_needed(wide, make_trainer, flat):
     }
     again = with_teacher_map(own, trainer.model, wide, settings)["params"]["teacher_map"]
     np.testing.assert_array_equal(again["kernel"], found["params"]["teacher_map"]["kernel"])
-    off = make_trainer("joint").settings
+    off = make_trainer("joint", NARROW).settings
     assert with_teacher_map(own, trainer.model, wide, off) is own
     assert with_teacher_map(own, trainer.model, None, settings) is own
     same = dataclasses.replace(wide, model=trainer.model, variables=own)
@@ -289,7 +290,7 @@ def test_the_map_is_there_only_where_it_is_needed(wide, make_trainer, flat):
 
 
 def test_the_map_trains_with_the_classification_loss_whatever_else_does(wide, make_trainer):
-    trainer = make_trainer("joint", {"distill.feature_weight": 1.0})
+    trainer = make_trainer("joint", NARROW | {"distill.feature_weight": 1.0})
     params = with_teacher_map(trainer.variables, trainer.model, wide, trainer.settings)["params"]
     heads = dataclasses.replace(trainer.stage.settings, trains="head_")
     labels = stage_labels(params, heads)
@@ -305,7 +306,7 @@ def test_the_map_trains_with_the_classification_loss_whatever_else_does(wide, ma
 @pytest.fixture(scope="module")
 def run_on(make_trainer, wide, flat):
     """Function: (parameters, last metrics) after three steps on so many devices; 0 is all."""
-    trainer = make_trainer("classifier", {"distill.feature_weight": 0.5})
+    trainer = make_trainer("classifier", NARROW | {"distill.feature_weight": 0.5})
     trainer = dataclasses.replace(trainer, data_seed=20)  # where no ReLU is close to its kink
     distill = dataclasses.replace(trainer.settings.distill, temperature=2.0)
     start = with_teacher_map(trainer.variables, trainer.model, wide, trainer.settings)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.networks import register_short_resnets
 from wae_jax.config import settings_from_config
 from wae_jax.errors import UserError
 from wae_jax.models.backbones import BACKBONES
@@ -83,8 +84,8 @@ SMALL = {
 }
 
 
-# resnet18 and resnet50 have the same blocks, vgg11 and vgg19 the same layers.
-SLOW_TO_COMPILE = ("resnet34", "resnet101", "resnet152", "vgg13", "vgg16")
+# In the default suite: the same blocks and layers, and all that differ in more than their number.
+SHORT = ("basic", "bottleneck", "vgg", "vgg11")
 
 
 def random_variables(shapes, rng):
@@ -105,11 +106,12 @@ def random_variables(shapes, rng):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.slow if name in SLOW_TO_COMPILE else ())
-        for name in sorted(BACKBONES)
+        pytest.param(name, marks=() if name in SHORT else pytest.mark.slow)
+        for name in sorted({*BACKBONES, *SHORT})
     ],
 )
-def test_every_parameter_gets_a_gradient_in_the_joint_stage(name, tiny_config, flat):
+def test_every_parameter_gets_a_gradient_in_the_joint_stage(name, tiny_config, flat, monkeypatch):
+    register_short_resnets(monkeypatch)
     width = 1 / 32 if name.startswith("vgg") else 1 / 16
     config = tiny_config(
         SMALL
