@@ -277,7 +277,7 @@ def test_the_map_is_there_only_where_it_is_needed(wide, make_trainer, flat):
     found = with_teacher_map(own, trainer.model, wide, settings)
     assert found["params"].keys() - own["params"].keys() == {"teacher_map"}
     assert jax.tree.map(np.shape, found["params"]["teacher_map"]) == {
-        "kernel": (8, 16),
+        "kernel": (4, 16),
         "bias": (16,),
     }
     again = with_teacher_map(own, trainer.model, wide, settings)["params"]["teacher_map"]
