@@ -34,7 +34,7 @@ BACKBONES = {
 ACCELERATORS = ("cuda", "tpu")
 
 
-@pytest.fixture(scope="module", params=BACKBONES)
+@pytest.fixture(scope="module", params=["vgg", pytest.param("resnet", marks=pytest.mark.slow)])
 def backbone(request):
     with pytest.MonkeyPatch.context() as patch:
         register_short_resnets(patch)

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import travel
 
-DEVICES = (1, pytest.param(2, marks=pytest.mark.slow), 8)
+DEVICES = (1, 2, 8)
 FLAG = "--xla_force_host_platform_device_count"
 TIMEOUT_S = 200
+pytestmark = pytest.mark.slow
 # Where a way has more than rounding between device counts: it trains, or it draws 8-bit pixels.
 TOLERANCES = {"resume": 1e-4, "resumed": 1e-4, "restore, teacher": 1e-4, "visualize": 2.0}
 

@@ -21,9 +21,14 @@ FC = {
     ("changes", "batch", "expected"),
     [
         (SMALL_STEM, 1, {BY_OUTPUT}),
-        (SMALL_STEM, 8, set(WINOGRAD)),
-        (STRIDE_FIRST, 2, {BY_OUTPUT}),
-        ({"model.backbone.plan": "32 M 256 256 M 1024 256", **FC}, 8, {BY_OUTPUT, *WINOGRAD}),
+        pytest.param(SMALL_STEM, 8, set(WINOGRAD), marks=pytest.mark.slow),
+        pytest.param(STRIDE_FIRST, 2, {BY_OUTPUT}, marks=pytest.mark.slow),
+        pytest.param(
+            {"model.backbone.plan": "32 M 256 256 M 1024 256", **FC},
+            8,
+            {BY_OUTPUT, *WINOGRAD},
+            marks=pytest.mark.slow,
+        ),
         ({}, 2, set()),
     ],
 )

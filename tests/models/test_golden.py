@@ -126,7 +126,9 @@ LOWRES_TABLE = {
 }
 
 
-@pytest.mark.parametrize("size", LOWRES_TABLE)
+@pytest.mark.parametrize(
+    "size", [pytest.param(n, marks=() if n == 128 else pytest.mark.slow) for n in LOWRES_TABLE]
+)
 def test_low_resolution_of_any_size(size):
     low = {"frontend.name": "downsample", "frontend.size": size}
     resnet = {"backbone.name": "resnet50", "head.kind": "pool"}
@@ -148,7 +150,13 @@ TORCHVISION = {
 }
 
 
-@pytest.mark.parametrize("name", TORCHVISION)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=pytest.mark.slow if n in ("resnet101", "resnet152") else ())
+        for n in TORCHVISION
+    ],
+)
 def test_full_networks_have_torchvisions_counts(name):
     head = {"head.kind": "pool"} if name.startswith("resnet") else FULL
     model = paper_model(**head | {"frontend.name": "identity", "backbone.name": name})

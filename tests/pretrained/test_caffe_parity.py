@@ -142,6 +142,7 @@ def test_vgg16(tmp_path):
     compared.check("scores", "fc8")
 
 
+@pytest.mark.slow
 def test_resnet50(tmp_path):
     compared = compare(
         resnet50(224), "resnet50", (103.0626, 115.9029, 123.1516), tmp_path, old=False

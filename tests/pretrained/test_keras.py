@@ -45,7 +45,8 @@ def seeded_file(path: Path, shapes, *, epsilon: float) -> Path:
     return path
 
 
-@pytest.mark.parametrize("model", ["resnet50", pytest.param("vgg16", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["resnet50", "vgg16"])
 def test_logits_and_every_block_agree(model, base_model, tmp_path):
     expected = FIXTURE["computed"][model]
     file = seeded_file(tmp_path / "net.h5", expected["shapes"], epsilon=1.001e-5)
@@ -177,6 +178,7 @@ def imagenet_resnet50(tmp_path_factory):
     shutil.rmtree(folder)
 
 
+@pytest.mark.slow
 def test_real_resnet50_knows_the_photos(imagenet_resnet50, tmp_path, monkeypatch, capsys):
     model, labels = imagenet_resnet50
     checkpoint, photos = tmp_path / "net", tmp_path / "photos"

@@ -84,9 +84,9 @@ def check(key, base):
 @pytest.mark.parametrize(
     "key",
     [
-        "torchvision vgg16",
+        pytest.param("torchvision vgg16", marks=pytest.mark.slow),
         "torchvision resnet18",
-        "torchvision resnet50",
+        pytest.param("torchvision resnet50", marks=pytest.mark.slow),
         pytest.param("torchvision resnet152", marks=pytest.mark.slow),  # of resnet50's blocks
     ],
 )

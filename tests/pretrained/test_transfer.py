@@ -236,6 +236,7 @@ def test_a_light_branch_of_another_kind_cannot_be_slimmed(tiny_config):
             start_from(imported, variables, model, light="slim")
 
 
+@pytest.mark.slow
 def test_resnet50_with_wae_starts_with_the_pretrained_features(base_model, tmp_path):
     """As train.py --config=configs/resnet50.py:wae --config.init.pretrained=FILE starts."""
     shapes = FIXTURE["computed"]["torchvision resnet50"]["shapes"]
@@ -281,6 +282,7 @@ SMALL = {
 }
 
 
+@pytest.mark.slow
 def test_training_starts_from_a_checkpoint_and_goes_on(
     tiny_config, cifar10, tmp_path, capsys, flat
 ):

@@ -42,7 +42,10 @@ def train(trainer, parallel):
     return jax.device_get(parallel.get_state(state)), metrics
 
 
-@pytest.fixture(scope="module", params=STAGES)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(s, marks=() if s == "joint" else pytest.mark.slow) for s in STAGES],
+)
 def trainer(request, make_trainer):
     trainer = make_trainer(request.param, CHANGES)
     # In these batches no two pixels of a max-pool and no ReLU input are so close to a tie that

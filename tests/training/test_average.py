@@ -81,7 +81,8 @@ def test_without_a_decay_there_is_none(make_trainer):
     trainer = make_trainer("end_to_end", ONE_BRANCH)
     state, _ = trainer.run(1)
     assert state.ema is None
-    assert state.eval_variables["params"] is state.params
+    pairs = zip(*map(jax.tree.leaves, (state.eval_variables["params"], state.params)), strict=True)
+    assert all(evaluated is trained for evaluated, trained in pairs)
     assert average.restart(None) is None
 
 

@@ -60,6 +60,7 @@ def train(root, env, *arguments):
     )
 
 
+@pytest.mark.slow
 def test_train_and_evaluate(photos, root, run_env, tmp_path):
     arguments = [*flags(photos), f"--workdir={tmp_path / 'run'}"]
     stopped = train(root, run_env, *arguments, "--config.data.workers=2")

@@ -69,7 +69,7 @@ def moved(before, after) -> set[str]:
     return {name for name in before if before[name].tobytes() != after[name].tobytes()}
 
 
-@pytest.mark.parametrize("mode", ["jit", "pmap"])
+@pytest.mark.parametrize("mode", ["jit", pytest.param("pmap", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "pattern, changes",
     [(HEADS_AND_LIGHT, {}), ("(?!backbone/module/(first|norm)/)", OWN)],

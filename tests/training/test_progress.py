@@ -112,7 +112,7 @@ def test_evaluation_never_rounds_to_never(tiny_config, cifar10, tmp_path):
     assert [step for _, step in evaluations(tmp_path)] == [1, 2, 3, 4, 5, 6]
 
 
-@pytest.mark.parametrize("killed_at", ["classifier", "joint"])
+@pytest.mark.parametrize("killed_at", [pytest.param("classifier", marks=pytest.mark.slow), "joint"])
 def test_an_evaluation_that_was_due_is_made_on_resume(
     killed_at, tiny_config, cifar10, tmp_path, monkeypatch
 ):

@@ -44,6 +44,7 @@ CHANGES = {
 }
 TIMING = {"images_per_s", "wait_fraction"}
 TIMEOUT_S = 120
+pytestmark = pytest.mark.slow  # a stopped run is in the default suite too: test_distill.py
 
 
 @pytest.fixture(scope="module")
@@ -388,7 +389,8 @@ def test_a_run_goes_on_without_the_network_it_was_initialised_from(tmp_path, fla
     convention = {"model.input.mean": (99.0, 98.0, 97.0), "model.backbone.norm_epsilon": 1e-3}
     full = {"model.frontend.name": "identity", "model.head.kind": "pool"}
     wae_jax.train(changed_config(SHORT | full | convention), str(source))
-    config = changed_config(SHORT | {"init.pretrained": str(source)})
+    wide = {"model.frontend.decoder_channels": 6}  # holds the wavelet start
+    config = changed_config(SHORT | wide | {"init.pretrained": str(source)})
     wae_jax.train(config, str(tmp_path / "whole"))
     held = json.loads((tmp_path / "whole" / "config.json").read_text())
     assert held["model"]["input"]["mean"] == [99.0, 98.0, 97.0]

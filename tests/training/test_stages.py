@@ -85,7 +85,7 @@ SMALL = {
 
 
 # In the default suite: the same blocks and layers, and all that differ in more than their number.
-SHORT = ("basic", "bottleneck", "vgg", "vgg11")
+SHORT = ("basic", "bottleneck", "vgg")
 
 
 def random_variables(shapes, rng):

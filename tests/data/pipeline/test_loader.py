@@ -296,6 +296,7 @@ def test_workers_from_a_script(tiny_dir, tmp_path):
     assert done.stdout.split() == [str(expected)]
 
 
+@pytest.mark.slow
 def test_cifar10_is_fast(cifar_train):
     """Far below what it reaches, but enough to see a mistake."""
     with make_train_loader(

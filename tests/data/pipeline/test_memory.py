@@ -6,12 +6,14 @@ import os
 import numpy as np
 import PIL.Image
 import psutil
+import pytest
 
 from wae_jax.data import DecodedRecords, make_train_loader, make_transform, open_source
 
 RECORDS = 20_000
 
 
+@pytest.mark.slow
 def test_memory_is_flat_over_an_epoch(tmp_path):
     """20,000 files (links to 230 real photos, shrunk to be read faster): every one once."""
     photos = open_source("photos_500x375", "train").read(range(230))

@@ -52,6 +52,7 @@ def test_killed_before_each_change_on_disk(killed_runs, imagenet_tars, tmp_path,
         assert contents(tmp_path / "killed" / str(n)) == whole, n
 
 
+@pytest.mark.slow
 def test_killed_at_random_times(killed_runs, imagenet_tars, prepared_imagenet, tmp_path):
     kills = killed_runs(
         "times",
