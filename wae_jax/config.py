@@ -150,6 +150,7 @@ class StageSettings:
     transform: bool = True  # the transform loss L_t takes part (front ends with a decoder)
     optimizer: Annotated[str, one_of("sgd", "adam", "adamw")] = "sgd"
     learning_rate: NotNegative = 0.01  # peak
+    frontend_rate: NotNegative = 1.0  # times the learning rate, for the front end
     momentum: Annotated[float, Range(0, 0.99999)] = 0.9  # sgd only
     nesterov: bool = False  # sgd only
     weight_decay: NotNegative = 5e-4  # in the gradient for sgd and adam, decoupled for adamw

@@ -293,6 +293,14 @@ def test_clipping_is_by_the_global_norm_and_before_weight_decay(tiny_config):
     np.testing.assert_allclose(updates["bias"], np.full(2, -0.5 * (4 / norm + 0.3)), rtol=1e-5)
 
 
+def test_the_front_end_may_have_a_rate_of_its_own(tiny_config):
+    stage = planned(tiny_config, **PLAIN, weight_decay=0.1, decay_biases=True, frontend_rate=0.25)
+    params = {"frontend": PARAMS, "backbone": PARAMS}
+    updates = one_update(stage, params, jax.tree.map(np.ones_like, params))
+    for name, factor in (("frontend", 0.25), ("backbone", 1.0)):
+        np.testing.assert_allclose(updates[name]["bias"], -0.5 * 1.3 * factor, rtol=1e-5)
+
+
 def test_clipping_leaves_frozen_parameters_out_of_the_norm(tiny_config):
     stage = planned(tiny_config, **PLAIN | {"clip_norm": 1.0}, weight_decay=0.0, decay_biases=True)
     optimizer = make_optimizer(stage, {"kernel": "freeze", "bias": "train"})

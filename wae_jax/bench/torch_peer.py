@@ -173,18 +173,19 @@ def _torch_trainer(network: Network, twin: TorchTwin, batch_size: int) -> Callab
             "--peer compares training steps of sgd; set "
             f"config.stages.{name}.optimizer, or leave --train_step out"
         )
-    decays = [leaf.ndim > 1 or stage.decay_biases for leaf in twin.leaves()]
+    groups: dict[tuple[bool, bool], list] = {}
+    for path, leaf in jax.tree.leaves_with_path(twin.params):
+        decays = leaf.ndim > 1 or stage.decay_biases
+        groups.setdefault((decays, path[0].key == "frontend"), []).append(leaf)
     optimizer = torch.optim.SGD(
         [
             {
-                "params": [
-                    leaf for leaf, d in zip(twin.leaves(), decays, strict=True) if d is flag
-                ],
-                "weight_decay": stage.weight_decay * flag,
+                "params": leaves,
+                "weight_decay": stage.weight_decay * decays,
+                "lr": CHECK_RATE * (stage.frontend_rate if frontend else 1.0),
             }
-            for flag in (True, False)
+            for (decays, frontend), leaves in groups.items()
         ],
-        lr=CHECK_RATE,
         momentum=stage.momentum,
         nesterov=stage.nesterov,
     )
@@ -207,10 +208,10 @@ def _torch_loss(network: Network, twin: TorchTwin, images, labels):
     """The last stage's loss, as :func:`wae_jax.training.steps.stage_loss` has it."""
     torch, losses = import_torch(), network.settings.losses
     (name, stage), model = network.settings.running_stages[-1], network.trained_model
-    if losses.auxiliary_low or losses.auxiliary_fused or losses.low_weight:
+    if losses.auxiliary_low or losses.auxiliary_fused:
         raise UserError(
-            "--peer knows no auxiliary losses and no low_weight; set them to 0 in config.losses, "
-            "or leave --train_step out"
+            "--peer knows no auxiliary losses; set them to 0 in config.losses, or leave "
+            "--train_step out"
         )
     if not stage.classification or stage.trains != ".*":
         raise UserError(
@@ -228,4 +229,10 @@ def _torch_loss(network: Network, twin: TorchTwin, images, labels):
         return total / (2 * len(y)) if losses.reduction == "caffe" else total / y.numel()
 
     transform = squared(x - rebuilt) + losses.energy_weight * squared(high)
+    if losses.low_weight:
+        # Odd sides end with the mean of what there is, as resizing has it.
+        halved = torch.nn.functional.avg_pool2d(x, 2, ceil_mode=True)
+        for _ in range(model.frontend.encoder.levels - 1):
+            halved = torch.nn.functional.avg_pool2d(halved, 2, ceil_mode=True)
+        transform = transform + losses.low_weight * squared(low - halved)
     return loss + losses.gamma * transform

@@ -43,7 +43,8 @@ def make_optimizer(stage: Stage, labels) -> optax.GradientTransformation:
 
     Weight decay is part of the gradient (Caffe, PyTorch) for "sgd" and "adam", decoupled for
     "adamw"; biases and norm scales are left out unless ``decay_biases``. Clipping is by the global
-    norm of the trained parameters' gradients.
+    norm of the trained parameters' gradients. The front end's updates, decay included, are
+    multiplied by ``frontend_rate``.
     """
     s = stage.settings
     schedule = make_schedule(stage)
@@ -57,9 +58,20 @@ def make_optimizer(stage: Stage, labels) -> optax.GradientTransformation:
     parts = [optax.clip_by_global_norm(s.clip_norm)] if s.clip_norm else []
     if s.weight_decay and s.optimizer != "adamw":
         parts.append(optax.add_decayed_weights(s.weight_decay, mask))
+    scale = [_scale_frontend(s.frontend_rate)] if s.frontend_rate != 1 else []
     # set_to_zero rather than zero gradients: weight decay would move weights with zero gradient.
-    rules = {"train": optax.chain(*parts, rule), "freeze": optax.set_to_zero()}
+    rules = {"train": optax.chain(*parts, rule, *scale), "freeze": optax.set_to_zero()}
     return optax.multi_transform(rules, labels)
+
+
+def _scale_frontend(factor: float) -> optax.GradientTransformation:
+    def scale(updates, params):
+        del params
+        return jax.tree.map_with_path(
+            lambda path, update: factor * update if path[0].key == "frontend" else update, updates
+        )
+
+    return optax.stateless(scale)
 
 
 def _matrices(params):
