@@ -93,10 +93,10 @@ def start_from(
 ) -> tuple[dict[str, Any], list[str]]:
     """``variables`` of ``model`` with all that ``imported`` has for it, and a report in lines.
 
-    The backbone is taken, with early fusion widened by zeros for I_H, and of the low head the layers
-    up to the first that does not fit. With ``light="slim"`` the light branch starts from the
-    backbone's strongest filters (see :func:`wae_jax.pretrained.slim.slim`). Everything else stays as
-    it was initialised.
+    The backbone is taken, with early fusion widened by zeros for I_H, and of the low head the
+    layers up to the first that does not fit. With ``light="slim"`` the light branch starts from the
+    backbone's strongest filters (see :func:`wae_jax.pretrained.slim.slim`). Everything else stays
+    as it was initialised.
 
     ``known``: parts that have their start already, which the report leaves out.
 
