@@ -158,7 +158,7 @@ def run_data_bench(
     Raises:
         UserError: no such data, or the peer is not installed.
     """
-    source = data.open_source(d.name, d.train_split, data_dir=d.data_dir, cache_dir=d.cache_dir)
+    source = data.open_split(d, d.train_split)
     records = data.DecodedRecords(source)  # shared, as in training
     transform, mix = data.train_transform(d), data.make_mix(d)
     sample = np.linspace(0, len(source) - 1, min(len(source), 1000)).astype(int)

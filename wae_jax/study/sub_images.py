@@ -52,13 +52,7 @@ def draw_sub_images(
         data_dir=data_dir or settings.data.data_dir,
         name=data_name or settings.data.name,
     )
-    source = data.open_source(
-        d.name,
-        split or d.eval_split,
-        data_dir=d.data_dir,
-        cache_dir=d.cache_dir,
-        classes=classes_of(meta, f"the checkpoint {folder}"),
-    )
+    source = data.open_split(d, split or d.eval_split, classes_of(meta, f"the checkpoint {folder}"))
     transform = data.make_transform(d.augmentation, d.image_size, train=False)
     records = data.DecodedRecords(source)
     batch = next(iter(data.make_eval_loader(records, transform, batch_size=count)))

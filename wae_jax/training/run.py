@@ -112,12 +112,7 @@ def open_run(config: Mapping[str, Any], workdir: str) -> tuple[Run, TrainState]:
 
 
 def _open_source(settings: DataSettings) -> data.Source:
-    source = data.open_source(
-        settings.name,
-        settings.train_split,
-        data_dir=settings.data_dir,
-        cache_dir=settings.cache_dir,
-    )
+    source = data.open_split(settings, settings.train_split)
     size, shape = settings.image_size, source.info.image_shape
     if settings.augmentation == "small" and shape not in (None, (size, size, 3)):
         height, width = shape[:2]

@@ -8,6 +8,7 @@ that writes its layout.
 import os
 from pathlib import Path
 
+from wae_jax.config import DataSettings
 from wae_jax.data.sources import array_record, cifar10, folder, grocery, lookup, photos
 from wae_jax.data.sources.base import Source
 from wae_jax.data.sources.classes import Classes, check_same_classes
@@ -50,6 +51,17 @@ def open_source(
     if classes is not None:
         check_same_classes(source.info.classes, classes)
     return source
+
+
+def open_split(settings: DataSettings, split: str, classes: Classes | None = None) -> Source:
+    """:func:`open_source` of the data set that ``settings`` name."""
+    return open_source(
+        settings.name,
+        split,
+        data_dir=settings.data_dir,
+        cache_dir=settings.cache_dir,
+        classes=classes,
+    )
 
 
 def _open(name: str, split: str, data_dir, cache_dir, classes: Classes | None) -> Source:
