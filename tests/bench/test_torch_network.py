@@ -6,8 +6,10 @@ import jax
 import numpy as np
 import pytest
 
+from wae_jax.bench import torch_layers
 from wae_jax.bench.networks import random_variables
-from wae_jax.bench.torch_network import TorchTwin, area_resize, torch_layout
+from wae_jax.bench.torch_layers import area_resize, torch_layout
+from wae_jax.bench.torch_network import TorchTwin
 from wae_jax.config import settings_from_config
 from wae_jax.methods import set_method
 from wae_jax.models import resize
@@ -47,7 +49,9 @@ def run_branch(config):
     twin = object.__new__(TorchTwin)
     twin.torch, twin.model, twin.trained = Recorder(), model, True
     twin.params, twin.stats = variables["params"], variables["batch_stats"]
-    twin._branch("backbone", np.zeros(()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch_layers, "import_torch", lambda: twin.torch)
+        twin._branch("backbone", np.zeros(()))
     return twin
 
 

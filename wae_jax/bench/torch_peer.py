@@ -16,7 +16,9 @@ import numpy as np
 from wae_jax.bench.measure import Job, compile_ahead, random_images
 from wae_jax.bench.networks import Network
 from wae_jax.bench.timing import time_in_passes
-from wae_jax.bench.torch_network import TorchTwin, has_twin, import_torch, torch_layout
+from wae_jax.bench.torch_frontend import decode
+from wae_jax.bench.torch_layers import halve, import_torch, torch_layout
+from wae_jax.bench.torch_network import TorchTwin, has_twin
 from wae_jax.bench.training import Trainer, example_batch, make_step
 from wae_jax.errors import UserError
 from wae_jax.runtime.console import say
@@ -222,7 +224,9 @@ def _torch_loss(network: Network, twin: TorchTwin, images, labels):
     loss = torch.nn.functional.cross_entropy(scores, labels, label_smoothing=losses.label_smoothing)
     if not (stage.transform and model.frontend.can_synthesize):
         return loss
-    rebuilt = twin.decode(low, high)[:, :, : x.shape[2], : x.shape[3]]
+    rebuilt = decode(model.frontend, twin.params["frontend"], low, high)[
+        :, :, : x.shape[2], : x.shape[3]
+    ]
 
     def squared(y):
         total = y.square().sum()
@@ -230,9 +234,8 @@ def _torch_loss(network: Network, twin: TorchTwin, images, labels):
 
     transform = squared(x - rebuilt) + losses.energy_weight * squared(high)
     if losses.low_weight:
-        # Odd sides end with the mean of what there is, as resizing has it.
-        halved = torch.nn.functional.avg_pool2d(x, 2, ceil_mode=True)
-        for _ in range(model.frontend.encoder.levels - 1):
-            halved = torch.nn.functional.avg_pool2d(halved, 2, ceil_mode=True)
+        halved = x
+        for _ in range(model.frontend.encoder.levels):
+            halved = halve(halved)
         transform = transform + losses.low_weight * squared(low - halved)
     return loss + losses.gamma * transform
