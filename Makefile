@@ -8,13 +8,13 @@ export WAE_JAX_CACHE ?= $(CURDIR)/.cache/wae_jax
 
 # Trains full resolution, low resolution and WAE on CIFAR-10 and sets them side by side.
 quickstart: $(VENV)/ready
-	$(RUN) -m wae_jax study --config=configs/quickstart.py --variants=full,lowres,wae \
-	  --workdir=runs/quickstart --picture_of=wae
+	$(RUN) -m wae_jax study --config=configs/quickstart.py --variants=full,lowres,wae-early \
+	  --workdir=runs/quickstart --picture_of=wae-early
 
-# Every front end with two seeds and the same budget; an hour or so on two CPU cores.
+# Every front end with three seeds and the same budget; some hours on two CPU cores.
 study: $(VENV)/ready
-	$(RUN) -m wae_jax study --config=configs/quickstart.py --seeds=0,1 --workdir=runs/study \
-	  --variants=full,lowres,wae,wae-fast,wavelet-cdf97,wavelet-haar,decomposition \
+	$(RUN) -m wae_jax study --config=configs/quickstart.py --seeds=0,1,2 --workdir=runs/study \
+	  --variants=full,lowres,stem,wae,wae-fast,wavelet-cdf97,wavelet-haar,space-to-depth,decomposition,wae-early,cdf97-early,haar-early,space-to-depth-early \
 	  --csv=results/cifar10.csv
 
 # Low resolution and wae-fast with and without a full-resolution teacher; shares the study's runs.

@@ -87,7 +87,9 @@ def make_tiny_config(changes: dict[str, Any] | None = None):
         label_smoothing=0.1,
         auxiliary_low=0.0,
         auxiliary_fused=0.0,
+        low_weight=0.0,
     )
+    config.init.frontend = "auto"
     for stage in config.stages.values():
         stage.update(
             batch_size=16,
@@ -102,6 +104,7 @@ def make_tiny_config(changes: dict[str, Any] | None = None):
             warmup_epochs=0.0,
             final_fraction=0.0,
             clip_norm=0.0,
+            frontend_rate=1.0,
         )
     config.stages.autoencoder.update(optimizer="adam", learning_rate=2e-3)
     config.update_from_flattened_dict(changes or {})
