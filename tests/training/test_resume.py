@@ -44,7 +44,7 @@ CHANGES = {
 }
 TIMING = {"images_per_s", "wait_fraction"}
 TIMEOUT_S = 120
-pytestmark = pytest.mark.slow  # a stopped run is in the default suite too: test_distill.py
+pytestmark = pytest.mark.slow  # a stopped run is in the default suite too: test_distill_runs.py
 
 
 @pytest.fixture(scope="module")
