@@ -67,9 +67,12 @@ def reshape_stored(graph: Graph, name: str, shape: Sequence) -> str:
 
 
 def natural_order(t: Tensor) -> list[int]:
-    """The array's dimensions as they lie, those without an axis last."""
-    last = len(t.stored)
-    return sorted(range(len(t.axes)), key=lambda d: min(t.axes[d], default=last))
+    """The array's dimensions as they lie; those without an axis after the one before them."""
+    keys, last = [], -1
+    for group in t.axes:
+        last = min(group, default=last)
+        keys.append(last)
+    return sorted(range(len(keys)), key=lambda dim: keys[dim])
 
 
 def unshuffled(graph: Graph, t: Tensor) -> Tensor:

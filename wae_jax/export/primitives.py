@@ -357,6 +357,17 @@ def _concatenate(graph, inputs, params, aval):
     return Tensor(name, tuple(stored), aval.shape, axes, index)
 
 
+def _stack(graph, inputs, params, aval):
+    """New dimension, one entry for each input."""
+    dim = params["axis"]
+    one = (*aval.shape[:dim], 1, *aval.shape[dim + 1 :])
+    inputs = [
+        layout.reshape(graph, x, one) if isinstance(x, Tensor) else np.expand_dims(x, dim)
+        for x in inputs
+    ]
+    return _concatenate(graph, inputs, {"dimension": dim}, aval)
+
+
 def _laid(graph, x: Input, order) -> Tensor:
     if isinstance(x, Tensor):
         return layout.arrange(graph, layout.expanded(graph, x), order)
@@ -592,6 +603,7 @@ PRIMITIVES: dict[str, Callable] = {
     "tile": _tile,
     "pad": _pad,
     "concatenate": _concatenate,
+    "stack": _stack,
     "reduce_window_max": _pool("MaxPool"),
     "reduce_window_sum": _pool("AveragePool"),
     "conv_general_dilated": _conv,

@@ -86,12 +86,12 @@ def _equation(graph: Graph, eqn, inputs: list) -> Sequence:
     if name == "cond" and isinstance(inputs[0], np.ndarray):
         branch = params["branches"][int(inputs[0])]
         return _walk(graph, branch.jaxpr, [np.asarray(c) for c in branch.consts], inputs[1:])
-    if not any(isinstance(x, Tensor) for x in inputs):
-        return _compute(eqn, inputs)
     shape = eqn.outvars[0].aval.shape
     if any(layout.is_static([side]) and side == 0 for side in shape):  # a border of no width
         known = [side if layout.is_static([side]) else 1 for side in shape]
         return [np.zeros(known, eqn.outvars[0].aval.dtype)]
+    if not any(isinstance(x, Tensor) for x in inputs):
+        return _compute(eqn, inputs)
     if name not in PRIMITIVES:
         raise Unsupported("is not known to the exporter")
     several = eqn.primitive.multiple_results
