@@ -10,6 +10,10 @@ OPSET = 18
 IR_VERSION = 9  # older runtimes refuse files of newer versions
 
 
+class UnsupportedError(Exception):
+    """A primitive or its parameters have no operator; the message goes on after its name."""
+
+
 @dataclasses.dataclass
 class Node:
     """One operator with one output; its name is the output's."""
@@ -61,6 +65,13 @@ class Graph:
             self.shapes[name] = array.shape
             self._known[key] = name
         return self._known[key]
+
+    def rename(self, old: str, new: str) -> None:
+        """Gives an array another name."""
+        for node in self.nodes:
+            node.inputs = [new if name == old else name for name in node.inputs]
+            node.output = new if node.output == old else node.output
+        self.shapes[new] = self.shapes.pop(old)
 
     def integers(self, values: Sequence[int]) -> str:
         """A constant vector of int64, as shapes and axes are given."""

@@ -1,8 +1,9 @@
 """Arrays of a jaxpr as they lie in an ONNX graph: channels first, and reshaped as late as possible.
 
 A jaxpr is channels-last; ONNX convs are channels-first. Nothing is moved where that can be noted
-instead: each dimension of an array names the axes of the stored tensor that make it up. So transposes
-and most reshapes cost nothing, and a product on flattened pixels is seen to be a 1x1 conv.
+instead: each dimension of an array names the axes of the stored tensor that make it up. So
+transposes and most reshapes cost nothing, and a product on flattened pixels is seen to be a 1x1
+conv.
 """
 
 import dataclasses
@@ -44,6 +45,9 @@ class Tensor:
         if self.order is None or other.order is None:
             return alike and self.order is other.order
         return alike and np.array_equal(self.order, other.order)
+
+
+Input = Tensor | np.ndarray  # the second are constants
 
 
 def plain(name: str, shape: Sequence) -> Tensor:
@@ -96,7 +100,7 @@ def arrange(graph: Graph, t: Tensor, order: Sequence[int]) -> Tensor:
     moved = [*spare, *atoms]
     name, stored = t.name, [t.stored[axis] for axis in moved]
     # Axes of size 1 can be anywhere: only the others need a Transpose.
-    real = [axis for axis in moved if not _is_one(t.stored[axis])]
+    real = [axis for axis in moved if not is_one(t.stored[axis])]
     if real != sorted(real):
         name = graph.add("Transpose", [name], stored, perm=moved)
     sides = tuple(t.side(dim) for dim in order)
@@ -105,7 +109,8 @@ def arrange(graph: Graph, t: Tensor, order: Sequence[int]) -> Tensor:
     return Tensor(name, sides, t.shape, tuple(place[d] for d in range(len(order))))
 
 
-def _is_one(side) -> bool:
+def is_one(side) -> bool:
+    """Whether a side is 1, whatever the batch."""
     return is_static([side]) and side == 1
 
 
@@ -163,7 +168,7 @@ def _match(t: Tensor, shape: Sequence):
     for side in shape:
         group: list[tuple[int, int]] = []
         size = 1
-        while left and (size != side or (not group and _is_one(left[0][1]))):
+        while left and (size != side or (not group and is_one(left[0][1]))):
             axis, have = left[0]
             if side % (size * have) == 0:
                 take = have
@@ -180,7 +185,7 @@ def _match(t: Tensor, shape: Sequence):
             return None
         groups.append(group)
     for axis, have in left:  # all of size 1
-        if not _is_one(have) or not groups:
+        if not is_one(have) or not groups:
             return None
         groups[-1].append((axis, len(pieces[axis])))
         pieces[axis].append(have)

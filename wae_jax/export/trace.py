@@ -9,9 +9,9 @@ from jax.extend import core
 
 from wae_jax.errors import UserError
 from wae_jax.export import layout
-from wae_jax.export.graph import Graph
+from wae_jax.export.graph import Graph, UnsupportedError
 from wae_jax.export.layout import Tensor
-from wae_jax.export.primitives import PRIMITIVES, Unsupported
+from wae_jax.export.primitives import PRIMITIVES
 
 # Primitives that call a jaxpr, and the parameter that holds it.
 _CALLS = {
@@ -55,7 +55,7 @@ def trace_images(function: Callable, shape: Sequence) -> tuple[Graph, Tensor]:
 def _walk(graph: Graph, jaxpr, constants: Sequence, inputs: Sequence) -> list:
     values: dict[Any, Any] = {}
 
-    def read(var):
+    def read(var: Any):
         if isinstance(var, core.Literal):
             return np.asarray(var.val, var.aval.dtype)
         return values[var]
@@ -65,10 +65,9 @@ def _walk(graph: Graph, jaxpr, constants: Sequence, inputs: Sequence) -> list:
     for eqn in jaxpr.eqns:
         try:
             outputs = _equation(graph, eqn, [read(var) for var in eqn.invars])
-        except (Unsupported, ValueError) as error:
+        except (UnsupportedError, ValueError) as error:
             raise UserError(
-                f"cannot export {_place(eqn)} to ONNX: its primitive {eqn.primitive.name} "
-                f"{error}"
+                f"cannot export {_place(eqn)} to ONNX: its primitive {eqn.primitive.name} {error}"
             ) from error
         values.update(zip(eqn.outvars, outputs, strict=True))
     return [read(var) for var in jaxpr.outvars]
@@ -93,7 +92,7 @@ def _equation(graph: Graph, eqn, inputs: list) -> Sequence:
     if not any(isinstance(x, Tensor) for x in inputs):
         return _compute(eqn, inputs)
     if name not in PRIMITIVES:
-        raise Unsupported("is not known to the exporter")
+        raise UnsupportedError("is not known to the exporter")
     several = eqn.primitive.multiple_results
     avals = [var.aval for var in eqn.outvars]
     found = PRIMITIVES[name](graph, inputs, params, avals if several else avals[0])
