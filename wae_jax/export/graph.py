@@ -11,7 +11,7 @@ IR_VERSION = 9  # older runtimes refuse files of newer versions
 
 
 class UnsupportedError(Exception):
-    """A primitive or its parameters have no operator; the message goes on after its name."""
+    """A primitive or its parameters have no operator; the message: as "with dilation"."""
 
 
 @dataclasses.dataclass

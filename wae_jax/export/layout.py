@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from wae_jax.export.graph import Graph
+from wae_jax.export.graph import Graph, UnsupportedError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +66,7 @@ def reshape_stored(graph: Graph, name: str, shape: Sequence) -> str:
         return name
     sides = [side if is_static([side]) else -1 for side in shape]
     if sides.count(-1) > 1:
-        raise ValueError("two sides of one array depend on the batch")
+        raise UnsupportedError("with two sides that depend on the batch")
     return graph.add("Reshape", [name, graph.integers(sides)], shape)
 
 
@@ -134,7 +134,7 @@ def expanded(graph: Graph, t: Tensor) -> Tensor:
         1 if new is old or new == old else new for new, old in zip(sides, t.stored, strict=True)
     ]
     if not is_static(wanted):
-        raise ValueError("an array is repeated along the batch")
+        raise UnsupportedError("repeated along the batch")
     name = graph.add("Expand", [t.name, graph.integers(wanted)], sides)
     return Tensor(name, tuple(sides), t.shape, t.axes)
 
@@ -161,9 +161,9 @@ def _match(t: Tensor, shape: Sequence):
     """
     pieces: list[list] = [[] for _ in t.stored]
     left = [[axis, t.stored[axis]] for group in t.axes for axis in group]
-    for axis in range(len(t.stored)):
-        if axis not in [axis for axis, _ in left]:
-            pieces[axis].append(t.stored[axis])  # a spare one, of size 1
+    spare = [axis for axis in range(len(t.stored)) if not any(axis in g for g in t.axes)]
+    for axis in spare:  # of size 1
+        pieces[axis].append(t.stored[axis])
     groups: list[list[tuple[int, int]]] = []
     for side in shape:
         group: list[tuple[int, int]] = []
@@ -183,6 +183,8 @@ def _match(t: Tensor, shape: Sequence):
             size = size * take
         if size != side:
             return None
+        if not group and spare:
+            group.append((spare.pop(0), 0))
         groups.append(group)
     for axis, have in left:  # all of size 1
         if not is_one(have) or not groups:

@@ -21,6 +21,9 @@ def reduction(op: str) -> Callable:
         if len(t.shape) - 1 not in params["axes"]:
             t = layout.unshuffled(graph, t)
         gone = sorted(axis for dim in params["axes"] for axis in t.axes[dim])
+        if not gone:  # all of them are 1 and not stored
+            axes = tuple(g for dim, g in enumerate(t.axes) if dim not in params["axes"])
+            return Tensor(t.name, t.stored, aval.shape, axes, t.order)
         left = [axis for axis in range(len(t.stored)) if axis not in gone]
         stored = tuple(t.stored[axis] for axis in left)
         name = graph.add(op, [t.name, graph.integers(gone)], stored, keepdims=0)
@@ -135,8 +138,9 @@ def _by_constant(graph, t: Tensor, dim: int, weights: np.ndarray, weights_dim: i
     out = weights.shape[1:]
     matrix = weights.reshape(len(weights), -1)
     shape = (*t.shape[:dim], *t.shape[dim + 1 :], *out)
-    if len(t.stored) > 2 and t.axes[dim] == (1,) and t.order is None:
-        t = layout.expanded(graph, t)
+    t = layout.expanded(graph, t)
+    summed = [axis for axis in t.axes[dim] if not layout.is_one(t.stored[axis])] or [1]
+    if len(t.stored) > 2 and summed == [1] and 1 in t.axes[dim] and t.order is None:
         ones = [1] * (len(t.stored) - 2)
         stored = (t.stored[0], matrix.shape[1], *t.stored[2:])
         kernel = graph.constant(matrix.T.reshape(matrix.shape[::-1] + tuple(ones)))
@@ -149,7 +153,7 @@ def _by_constant(graph, t: Tensor, dim: int, weights: np.ndarray, weights_dim: i
             matrix = matrix[t.order]
         kept = [d for d in range(len(t.shape)) if d != dim]
         place = dataclasses.replace(t, order=None)
-        t = layout.arrange(graph, layout.expanded(graph, place), [*kept, dim])
+        t = layout.arrange(graph, place, [*kept, dim])
         last = len(kept)
         stored = (*t.stored[:-1], matrix.shape[1])
         op = "Gemm" if last == 1 else "MatMul"

@@ -19,8 +19,7 @@ def _nothing(count: int) -> list[Any]:
 
 
 def _reshape(graph, inputs, params, aval):
-    if params.get("dimensions") is not None:
-        raise UnsupportedError("with dimensions")
+    del params
     return layout.reshape(graph, inputs[0], aval.shape)
 
 
@@ -105,13 +104,13 @@ def _split(graph, inputs, params, avals):
 
 
 def _gather(graph, inputs, params, aval):
-    """Only what indexing with constants makes: one box, or entries along one dimension."""
+    """Only what indexing with constants makes: one box, or a grid of entries."""
     t, where = inputs
     numbers, sizes, dims = params["dimension_numbers"], params["slice_sizes"], range(len(t.shape))
     if not isinstance(t, Tensor) or not isinstance(where, np.ndarray):
-        raise UnsupportedError("is known with constant indices only")
+        raise UnsupportedError("with computed indices")
     if numbers.operand_batching_dims or params["mode"].name not in ("PROMISE_IN_BOUNDS", "CLIP"):
-        raise UnsupportedError(f"in mode {params['mode'].name} is not known to the exporter")
+        raise UnsupportedError(f"in mode {params['mode'].name}")
     if where.ndim == 1:
         starts, stops = _nothing(len(dims)), _nothing(len(dims))
         for dim, start in zip(numbers.start_index_map, where, strict=True):
@@ -120,15 +119,20 @@ def _gather(graph, inputs, params, aval):
         t = cut(graph, t, starts, stops, [1] * len(dims), sizes)
         return layout.reshape(graph, t, aval.shape)
     found = [dim for dim in dims if dim not in numbers.offset_dims]
-    if where.shape[1:] != (1,) or not (
-        tuple(found) == numbers.start_index_map == numbers.collapsed_slice_dims
-    ):
-        raise UnsupportedError("is known along one dimension only")
-    return _take(graph, t, found[0], where[:, 0], aval.shape)
+    grid = tuple(found) == numbers.start_index_map == numbers.collapsed_slice_dims
+    if not grid or where.ndim != len(found) + 1:
+        raise UnsupportedError("of scattered entries")
+    for i, dim in enumerate(found):
+        index = np.moveaxis(where[..., i], i, 0).reshape(where.shape[i], -1)
+        if (index != index[:, :1]).any():
+            raise UnsupportedError("of scattered entries")
+        t = _take(graph, t, dim, index[:, 0])
+    return t
 
 
-def _take(graph, t: Tensor, dim: int, index: np.ndarray, shape) -> Tensor:
+def _take(graph, t: Tensor, dim: int, index: np.ndarray) -> Tensor:
     """Entries along a dimension: a Slice where they are evenly spaced."""
+    shape = (*t.shape[:dim], len(index), *t.shape[dim + 1 :])
     steps = np.unique(np.diff(index))
     if len(steps) <= 1 and (len(steps) == 0 or steps[0] > 0):
         if len(index) == t.shape[dim]:
@@ -143,7 +147,7 @@ def _take(graph, t: Tensor, dim: int, index: np.ndarray, shape) -> Tensor:
     stored = (*t.stored[:axis], len(index), *t.stored[axis + 1 :])
     names = [t.name, graph.constant(index.astype(np.int64))]
     name = graph.add("Gather", names, stored, axis=axis)
-    return dataclasses.replace(t, name=name, stored=stored, shape=tuple(shape))
+    return dataclasses.replace(t, name=name, stored=stored, shape=shape)
 
 
 def _tile(graph, inputs, params, aval):

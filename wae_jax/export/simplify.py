@@ -240,7 +240,7 @@ def _whole_again(view: _View, node: Node) -> bool:
     parts = [view.slice_of(name, axis) for name in node.inputs]
     if None in parts or len({part[0] for part in parts if part}) != 1:
         return False
-    whole, end = parts[0][0], 0  # type: ignore[index]
+    whole, end = parts[0][0], 0
     for part in parts:
         assert part is not None
         if part[2] != end or part[4] != 1:
@@ -254,14 +254,11 @@ def _stride_of_slice(view: _View, node: Node) -> bool:
     cut = view.maker(node.inputs[0], "Slice")
     if cut is None or max(node.attributes["kernel_shape"]) > 1 or any(node.attributes["pads"]):
         return False
-    starts, stops, axes, steps = (view.graph.constants[n] for n in cut.inputs[1:])
-    shape = view.graph.shapes[cut.inputs[0]]
+    starts, _, axes, steps = (view.graph.constants[n] for n in cut.inputs[1:])
+    before, after = view.graph.shapes[cut.inputs[0]], view.graph.shapes[cut.output]
     if starts.any() or axes.min() < 2 or steps.min() < 1:
         return False
-    if any(
-        not isinstance(shape[a], int) or stop < shape[a]
-        for a, stop in zip(axes, stops, strict=True)
-    ):
+    if any(after[a] != -(-before[a] // step) for a, step in zip(axes, steps, strict=True)):
         return False
     strides = list(node.attributes["strides"])
     for axis, step in zip(axes, steps, strict=True):

@@ -1,7 +1,9 @@
 """StableHLO files: one program for CPU, CUDA and TPU with its weights, and how to run one.
 
-Such a file is a ZIP archive, not compressed: ``module.jax_export`` is what ``jax.export`` makes of a function ``(weights, images) -> {"scores", "probabilities"}``; ``weights.safetensors`` has the
-weights by name; ``metadata.json`` what the file is. Whoever has jax and safetensors can read it.
+Such a file is a ZIP archive, not compressed: ``module.jax_export`` is what ``jax.export`` makes of
+a function ``(weights, images) -> {"scores", "probabilities"}``; ``weights.safetensors`` has the
+weights by name; ``metadata.json`` says what the file is. Whoever has jax and safetensors can read
+it.
 
 This module is imported to run files: it must not import flax, or the rest of the package.
 """

@@ -52,39 +52,44 @@ def trace_images(function: Callable, shape: Sequence) -> tuple[Graph, Tensor]:
     return graph, layout.arrange(graph, layout.expanded(graph, result), range(len(result.shape)))
 
 
-def _walk(graph: Graph, jaxpr, constants: Sequence, inputs: Sequence) -> list:
+def _walk(graph: Graph, jaxpr, constants: Sequence, inputs: Sequence, where: str = "") -> list:
     values: dict[Any, Any] = {}
 
     def read(var: Any):
         if isinstance(var, core.Literal):
-            return np.asarray(var.val, var.aval.dtype)
+            return np.asarray(var.val, var.aval.dtype)  # type: ignore[attr-defined]
         return values[var]
 
     values.update(zip(jaxpr.constvars, constants, strict=True))
     values.update(zip(jaxpr.invars, inputs, strict=True))
     for eqn in jaxpr.eqns:
         try:
-            outputs = _equation(graph, eqn, [read(var) for var in eqn.invars])
-        except (UnsupportedError, ValueError) as error:
+            outputs = _equation(graph, eqn, [read(var) for var in eqn.invars], where)
+        except UnsupportedError as error:
+            name = f"{eqn.primitive.name} {error}".strip()
+            place = _place(eqn) or where or "this network"
             raise UserError(
-                f"cannot export {_place(eqn)} to ONNX: its primitive {eqn.primitive.name} {error}"
+                f"cannot export {place} to ONNX: the primitive {name} is not known to the exporter"
             ) from error
         values.update(zip(eqn.outvars, outputs, strict=True))
     return [read(var) for var in jaxpr.outvars]
 
 
-def _equation(graph: Graph, eqn, inputs: list) -> Sequence:
+def _equation(graph: Graph, eqn, inputs: list, where: str) -> Sequence:
     name, params = eqn.primitive.name, eqn.params
+    inside = _place(eqn) or where
     if name in _CALLS:
         inner = params[_CALLS[name]]
         if isinstance(inner, core.ClosedJaxpr):
-            return _walk(graph, inner.jaxpr, [np.asarray(c) for c in inner.consts], inputs)
-        return _walk(graph, inner, [], inputs)
+            return _walk(graph, inner.jaxpr, [np.asarray(c) for c in inner.consts], inputs, inside)
+        return _walk(graph, inner, [], inputs, inside)
     if name == "platform_index":
         return [np.asarray(_other_platform(params["platforms"]), np.int32)]
     if name == "cond" and isinstance(inputs[0], np.ndarray):
         branch = params["branches"][int(inputs[0])]
-        return _walk(graph, branch.jaxpr, [np.asarray(c) for c in branch.consts], inputs[1:])
+        return _walk(
+            graph, branch.jaxpr, [np.asarray(c) for c in branch.consts], inputs[1:], inside
+        )
     shape = eqn.outvars[0].aval.shape
     if any(layout.is_static([side]) and side == 0 for side in shape):  # a border of no width
         known = [side if layout.is_static([side]) else 1 for side in shape]
@@ -92,7 +97,7 @@ def _equation(graph: Graph, eqn, inputs: list) -> Sequence:
     if not any(isinstance(x, Tensor) for x in inputs):
         return _compute(eqn, inputs)
     if name not in PRIMITIVES:
-        raise UnsupportedError("is not known to the exporter")
+        raise UnsupportedError
     several = eqn.primitive.multiple_results
     avals = [var.aval for var in eqn.outvars]
     found = PRIMITIVES[name](graph, inputs, params, avals if several else avals[0])
@@ -126,10 +131,10 @@ def _compute(eqn, inputs: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
 
 
 def _place(eqn) -> str:
-    """The module of an equation, and the line of the user's own code that made it."""
-    where = str(eqn.source_info.name_stack) or "this network"
+    """The module of an equation, and the line outside jax and flax that made it; or nothing."""
+    where = str(eqn.source_info.name_stack)
     trace = eqn.source_info.traceback
     for frame in trace.frames if trace is not None else []:
-        if not any(f"/{part}/" in frame.file_name for part in ("jax", "jax/_src", "flax")):
-            return f"{where} ({frame.file_name}:{frame.line_num})"
+        if not any(f"/{package}/" in frame.file_name for package in ("jax", "flax")):
+            return f"{where} ({frame.file_name}:{frame.line_num})".strip()
     return where
