@@ -3,22 +3,54 @@
 import json
 import sys
 
+import jax
 import numpy as np
 import onnx
 import pytest
 
 import wae_jax
 import wae_jax.export
+from tests.export.conftest import trained
+from wae_jax.checkpoints import store
+from wae_jax.checkpoints.state import new_state
+from wae_jax.config import as_dict, settings_from_config
+from wae_jax.data import open_source
 from wae_jax.export import checkpoint
+from wae_jax.methods import set_method
+from wae_jax.models.classifier import build_model
+
+
+@pytest.fixture(scope="module")
+def saved(tiny_config, tmp_path_factory, cifar10):
+    """A checkpoint that was never trained, with the classes of CIFAR-10."""
+    config = tiny_config({"data.image_size": 32, "data.eval_split": "test[:96]"})
+    settings = settings_from_config(set_method(config, "full"))
+    model = build_model(settings.model, num_classes=10, image_size=32)
+    meta = {
+        "config": as_dict(settings),
+        "stage": "joint",
+        "data": None,
+        "train_seconds": 1.0,
+        "ema": False,
+        "teacher": None,
+        "origin": None,
+        "num_classes": 10,
+        "class_names": list(open_source("cifar10", "test").info.classes.names),
+    }
+    variables = jax.tree.map(jax.numpy.asarray, trained(model, 32))
+    workdir = tmp_path_factory.mktemp("saved")
+    store.save(workdir, new_state(variables, ema=False), meta, keep=1)
+    return workdir
 
 
 @pytest.fixture
-def options(trained):
-    return "export", f"--checkpoint={trained[0]}"
+def options(saved, monkeypatch):
+    monkeypatch.setattr(checkpoint, "_SECONDS", 0.0)
+    return "export", f"--checkpoint={saved}"
 
 
 @pytest.mark.parametrize("batch", ["1", "dynamic"])
-def test_onnx(batch, options, command, trained, tmp_path):
+def test_onnx(batch, options, command, tmp_path):
     out = tmp_path / "net.onnx"
     status, stdout, stderr = command(*options, "--format=onnx", f"--out={out}", f"--batch={batch}")
     assert (status, stdout) == (0, f"{out}\n"), stderr
@@ -29,7 +61,7 @@ def test_onnx(batch, options, command, trained, tmp_path):
     found = {entry.key: entry.value for entry in onnx.load(out).metadata_props}
     assert json.loads(found["class_names"])[3] == "cat"
     assert json.loads(found["preprocessing"])["as_is"] is True
-    assert json.loads(found["config"])["model"]["frontend"]["name"] == "wae"
+    assert json.loads(found["config"])["model"]["frontend"]["name"] == "identity"
     assert len(found["checkpoint_sha256"]) == 64 and wae_jax.__version__ in found["version"]
 
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import onnxruntime
 import pytest
+from jax import export
 
 from wae_jax.export import trace
 from wae_jax.export.graph import to_model
@@ -50,7 +51,7 @@ def test_arrays_mean_the_same(name, batch):
         return FUNCTIONS[name](x.astype(jnp.float32))
 
     expected = np.asarray(function(images))
-    (free,) = jax.export.symbolic_shape("batch")
+    (free,) = export.symbolic_shape("batch")
     graph, out = trace.trace_images(function, (batch or free, 12, 8, 3))
     (last,) = simplify(graph, [out.name])
     sides = [side if isinstance(side, int) else None for side in out.shape]

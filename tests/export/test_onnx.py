@@ -29,7 +29,12 @@ def own(config, name: str, **kwargs):
     return set_method(config, "full")
 
 
-@pytest.mark.parametrize("method", FRONT_ENDS)
+SLOW = ("cdf97-early", "space-to-depth-early")
+
+
+@pytest.mark.parametrize(
+    "method", [pytest.param(m, marks=pytest.mark.slow) if m in SLOW else m for m in FRONT_ENDS]
+)
 def test_methods(method, case, tiny_config, operators):
     path = case(set_method(tiny_config(), method)).check("onnx", None, 7)
     found = operators(path)

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 from flax import traverse_util
+from jax import export
 
 from wae_jax.errors import UserError
 from wae_jax.export import stablehlo
@@ -42,7 +43,7 @@ class Network:
 
     def images_shape(self) -> tuple:
         """(B, S, S, 3) for tracing; B may be a symbol."""
-        (free,) = jax.export.symbolic_shape("batch")
+        (free,) = export.symbolic_shape("batch")
         return (free if self.batch is None else self.batch, self.size, self.size, 3)
 
 
@@ -110,7 +111,7 @@ def write_stablehlo(network: Network, path: Path) -> None:
 
     shapes = jax.tree.map(lambda w: jax.ShapeDtypeStruct(w.shape, w.dtype), weights)
     images = jax.ShapeDtypeStruct(network.images_shape(), np.uint8)
-    module = jax.export.export(jax.jit(classify), platforms=stablehlo.PLATFORMS)(shapes, images)
+    module = export.export(jax.jit(classify), platforms=stablehlo.PLATFORMS)(shapes, images)
     arrays = {name: np.asarray(array) for name, array in weights.items()}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(stablehlo.MODULE, bytes(module.serialize()))

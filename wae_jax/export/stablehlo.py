@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax import export
 
 from wae_jax.errors import UserError
 
@@ -83,7 +84,7 @@ def load(path: str | Path) -> Exported:
         raise UserError(f"{path} is no StableHLO file of wae-jax, or damaged: {error}") from error
     check_flatbuffers()
     try:
-        program = jax.export.deserialize(bytearray(module))
+        program = export.deserialize(bytearray(module))
         return Exported(program, safetensors.numpy.load(weights), metadata)
     except Exception as error:  # the reader of another jax version may raise anything
         raise UserError(f"jax {jax.__version__} cannot read {path}: {error}") from error
