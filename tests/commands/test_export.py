@@ -1,6 +1,7 @@
 """wae-jax export, in process."""
 
 import json
+import re
 import sys
 
 import jax
@@ -73,6 +74,16 @@ def test_stablehlo(options, succeed, tmp_path):
     assert found["scores"].shape == (3, 10)
     assert found["probabilities"].sum(-1) == pytest.approx(1)
     assert network.metadata["class_names"][3] == "cat"
+
+
+def test_the_readme_s_examples(options, succeed, root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for kind in ("onnx", "stablehlo"):
+        succeed(*options, f"--format={kind}", f"--out=quickstart.{kind}")
+    scope: dict = {}
+    for example in re.findall(r"```py\n(.*?)```", (root / "README.md").read_text(), re.S):
+        exec(example, scope)
+    assert np.asarray(scope["probabilities"]).shape == (1, 10) and scope["names"][3] == "cat"
 
 
 def test_a_file_with_wrong_scores_gets_no_name(options, refuse, monkeypatch, tmp_path):

@@ -36,6 +36,16 @@ FUNCTIONS = {
     "chosen": lambda x: jnp.where(x > 9, jnp.square(x), jnp.clip(-x, -5, 5) ** 3),
     "products of two": lambda x: jnp.einsum("bhwc,bhvc->bwv", x, x / 9),
     "a constant's product": lambda x: jnp.einsum("cd,bhwc->bhdw", W, x),
+    "cut up in two ways": lambda x: (
+        x[:, :, :6].reshape(x.shape[0], -1, 3)
+        + x[:, :9].reshape(x.shape[0], -1, 3)
+        + jnp.concatenate([x[:, :4, :3], x[:, :2, :6].reshape(-1, 4, 3, 3)], 1).sum(
+            (1, 2, 3), keepdims=True
+        )[..., 0]
+    ),
+    "error functions": lambda x: (
+        jax.nn.gelu(x, approximate=False) + x.mean((1, 2, 3), keepdims=True) * jax.nn.relu6(x)
+    ),
     "split": lambda x: jnp.stack(jnp.split(x, 2, axis=2), axis=2).sum(1),
     "cut and padded": lambda x: jax.lax.pad(x, 7.0, [(0, 0, 0), (-1, 2, 0), (0, -3, 0), (0, 0, 0)]),
     "functions": lambda x: jnp.log1p(x) + jnp.expm1(-x) + jax.lax.rsqrt(x + 1) + jnp.tanh(x),

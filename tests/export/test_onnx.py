@@ -55,7 +55,7 @@ def test_a_relu_follows_its_conv(case, tiny_config):
     assert all(len(node.input) == 3 for node in nodes if node.op_type in ("Conv", "Gemm"))
 
 
-@pytest.mark.parametrize("name", ["basic", "bottleneck"])
+@pytest.mark.parametrize("name", [pytest.param("basic", marks=pytest.mark.slow), "bottleneck"])
 def test_1x1_convs_come_out_as_convs(name, case, tiny_config, operators, monkeypatch):
     register_short_resnets(monkeypatch)
     config = set_method(tiny_config(), "full")

@@ -25,9 +25,8 @@ print(sorted(unwanted & set(sys.modules)))
 """
 
 
-@pytest.mark.parametrize("method", ["full", "wae-fast"])
-def test_methods(method, case, tiny_config):
-    case(set_method(tiny_config(), method)).check("stablehlo", None, 7)
+def test_any_batch_and_one(case, tiny_config):
+    case(set_method(tiny_config(), "full")).check("stablehlo", None, 7)
 
 
 @pytest.mark.slow

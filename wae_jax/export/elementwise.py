@@ -16,6 +16,9 @@ def align(graph: Graph, inputs: Sequence[Input], shape: Sequence) -> tuple[list[
     Returns:
         Their names, and a tensor that lies as the result does; its name means nothing.
     """
+    inputs = [
+        layout.arrange(graph, x, ()) if isinstance(x, Tensor) and not x.shape else x for x in inputs
+    ]
     tensors = [x for x in inputs if isinstance(x, Tensor)]
     # A scalar meets any layout as it is.
     model = max(tensors, key=lambda t: (len(t.shape), len(t.stored)))
@@ -79,6 +82,11 @@ def _plus(before: str, number: float, after: str = "") -> Callable:
         return apply(graph, after, t) if after else t
 
     return convert
+
+
+def _erfc(graph, inputs, params, aval):
+    t = elementwise("Erf")(graph, inputs, params, aval)
+    return apply(graph, "Add", apply(graph, "Neg", t), 1.0)
 
 
 def _sub(graph, inputs, params, aval):
@@ -162,6 +170,7 @@ ELEMENTWISE: dict[str, Callable] = {
     "integer_pow": _integer_pow,
     "rsqrt": _inverse("Sqrt"),
     "expm1": _plus("Exp", -1.0),
+    "erfc": _erfc,
     "log1p": _plus("", 1.0, "Log"),
     "select_n": _select,
     "clamp": _clamp,

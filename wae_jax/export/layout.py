@@ -42,6 +42,9 @@ class Tensor:
     def same_layout(self, other: "Tensor") -> bool:
         """Whether the two lie alike, axis by axis."""
         alike = self.axes == other.axes and len(self.stored) == len(other.stored)
+        # A dimension on several axes may be cut up in another way.
+        cut_up = [axis for group in self.axes if len(group) > 1 for axis in group]
+        alike = alike and all(self.stored[axis] == other.stored[axis] for axis in cut_up)
         if self.order is None or other.order is None:
             return alike and self.order is other.order
         return alike and np.array_equal(self.order, other.order)

@@ -200,13 +200,11 @@ def _concatenate(graph, inputs, params, aval):
     tensors = [x for x in inputs if isinstance(x, Tensor)]
     axes = tensors[0].axes
     shuffled = any(t.order is not None for t in tensors)
-    alike = all(t.axes == axes and len(t.axes[dim]) == 1 for t in tensors)
+    alike = len(axes[dim]) == 1 and all(_fits(t, tensors[0], dim) for t in tensors)
     if not alike or len(tensors) < len(inputs) or (shuffled and dim != len(aval.shape) - 1):
         order = layout.natural_order(tensors[0])
         inputs = [_laid(graph, x, order) for x in inputs]
         axes, shuffled = inputs[0].axes, False
-    elif not shuffled:
-        inputs = [layout.expanded(graph, t) for t in tensors]
     (axis,) = axes[dim]
     stored = list(inputs[0].stored)
     stored[axis] = aval.shape[dim]
@@ -218,6 +216,14 @@ def _concatenate(graph, inputs, params, aval):
         orders = [np.arange(t.shape[-1]) if t.order is None else t.order for t in inputs]
         index = np.concatenate([o + first for o, first in zip(orders, firsts, strict=False)])
     return Tensor(name, tuple(stored), aval.shape, axes, index)
+
+
+def _fits(t: Tensor, other: Tensor, dim: int) -> bool:
+    """Whether two tensors lie alike but for the side of ``dim``, with nothing repeated."""
+    if t.axes != other.axes or any(t.side(d) != t.shape[d] for d in range(len(t.shape))):
+        return False
+    (axis,) = t.axes[dim]
+    return t.stored[:axis] + t.stored[axis + 1 :] == other.stored[:axis] + other.stored[axis + 1 :]
 
 
 def _stack(graph, inputs, params, aval):

@@ -107,9 +107,8 @@ def _fold_into_product(view: _View, node: Node) -> bool:
         return False
     shape, channel = view.graph.shapes[name], 1
     sides = (1,) * (len(shape) - array.ndim) + array.shape
-    if any(side != 1 for axis, side in enumerate(sides) if axis != channel) or (
-        len(sides) != len(shape)
-    ):
+    per_channel = all(side == 1 for axis, side in enumerate(sides) if axis != channel)
+    if not per_channel or len(sides) != len(shape) or sides[channel] not in (1, shape[channel]):
         return False
     values = np.broadcast_to(array.reshape(-1), shape[channel])
     weights = view.graph.constants[product.inputs[1]]
@@ -225,9 +224,9 @@ def _join_reflections(view: _View, node: Node) -> bool:
         return False
     pads = [view.graph.constants[n.inputs[1]] for n in (inner, node)]
     sides = np.asarray(view.graph.shapes[inner.inputs[0]][2:])
-    rank = len(pads[0]) // 2
+    outer = pads[1].reshape(2, -1)
     # A border of the padded image is one of the image itself while it is narrower.
-    if np.any(pads[0] * pads[1]) or np.any(pads[1].reshape(2, rank)[:, 2:] >= sides):
+    if np.any(pads[0] * pads[1]) or outer[:, :2].any() or np.any(outer[:, 2:] >= sides):
         return False
     return _become(
         view, node, "Pad", [inner.inputs[0], view.graph.constant(sum(pads))], mode="reflect"
