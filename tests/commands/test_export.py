@@ -21,10 +21,11 @@ from wae_jax.methods import set_method
 from wae_jax.models.classifier import build_model
 
 
-@pytest.fixture(scope="module")
-def saved(tiny_config, tmp_path_factory, cifar10):
+@pytest.fixture(scope="module", params=["float32"])
+def saved(request, tiny_config, tmp_path_factory, cifar10):
     """A checkpoint that was never trained, with the classes of CIFAR-10."""
-    config = tiny_config({"data.image_size": 32, "data.eval_split": "test[:96]"})
+    changes = {"data.image_size": 32, "data.eval_split": "test[:96]"}
+    config = tiny_config(changes | {"model.dtype": request.param})
     settings = settings_from_config(set_method(config, "full"))
     model = build_model(settings.model, num_classes=10, image_size=32)
     meta = {
@@ -66,12 +67,13 @@ def test_onnx(batch, options, command, tmp_path):
     assert len(found["checkpoint_sha256"]) == 64 and wae_jax.__version__ in found["version"]
 
 
-def test_stablehlo(options, succeed, tmp_path):
+@pytest.mark.parametrize("saved", ["bfloat16"], indirect=True)
+def test_stablehlo_of_a_network_trained_in_bfloat16(options, succeed, tmp_path):
     out = tmp_path / "net.stablehlo"
     succeed(*options, "--format=stablehlo", f"--out={out}", "--batch=3")
     network = wae_jax.export.load(out)
     found = network(np.zeros((3, 32, 32, 3), np.uint8))
-    assert found["scores"].shape == (3, 10)
+    assert found["scores"].shape == (3, 10) and found["scores"].dtype == np.float32
     assert found["probabilities"].sum(-1) == pytest.approx(1)
     assert network.metadata["class_names"][3] == "cat"
 

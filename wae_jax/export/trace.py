@@ -126,9 +126,12 @@ def _compute(eqn, inputs: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         # Along the batch a constant is the same: one will do.
         known = [side if layout.is_static([side]) else 1 for side in shape]
         return [np.broadcast_to(inputs[0].reshape(sides), known)]
-    if name == "dim_as_value" or not layout.is_static(shape):
-        raise UnsupportedError("where a call takes any number of images")
-    found = eqn.primitive.bind(*inputs, **params)
+    try:
+        found = eqn.primitive.bind(*inputs, **params)
+    except Exception as error:
+        if name != "dim_as_value" and layout.is_static(shape):
+            raise
+        raise UnsupportedError("where a call takes any number of images") from error
     return [np.asarray(x) for x in (found if eqn.primitive.multiple_results else [found])]
 
 
