@@ -24,10 +24,10 @@ FRONT_ENDS = {
 }
 
 
-def own(config, name: str, **kwargs):
-    """The config with a backbone of :mod:`tests.export.modules`, at full resolution."""
-    config.model.backbone.update(name=f"{MODULES}:{name}", plan="", batch_norm=False, **kwargs)
-    return set_method(config, "full")
+def own(config, name: str, method: str = "full"):
+    """The config with a backbone of :mod:`tests.export.modules`."""
+    config.model.backbone.update(name=f"{MODULES}:{name}", plan="", batch_norm=False)
+    return set_method(config, method)
 
 
 SLOW = ("cdf97-early", "space-to-depth-early")
@@ -80,7 +80,7 @@ def test_fc_heads_read_flattened_features_as_they_lie(case, tiny_config, operato
 
 @pytest.mark.parametrize("name", ["Readme", "Normed", "Attention"])
 def test_own_modules(name, case, tiny_config, operators):
-    config = own(tiny_config(), name)
+    config = own(tiny_config(), name, "wae" if name == "Readme" else "full")
     config.data.image_size = 32
     found = operators(case(config).check("onnx", None, 7))
     if name != "Attention":
