@@ -62,7 +62,9 @@ def test_onnx(batch, options, command, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["net.onnx"]
     found = {entry.key: entry.value for entry in onnx.load(out).metadata_props}
     assert json.loads(found["class_names"])[3] == "cat"
-    assert json.loads(found["preprocessing"])["as_is"] is True
+    preprocessing = json.loads(found["preprocessing"])
+    assert preprocessing["centre_crop"] == 32 < preprocessing["resize_shorter_side"]
+    assert preprocessing["as_is_if_of_that_size"] is True
     assert json.loads(found["config"])["model"]["frontend"]["name"] == "identity"
     assert len(found["checkpoint_sha256"]) == 64 and wae_jax.__version__ in found["version"]
 

@@ -97,9 +97,10 @@ def export_checkpoint(checkpoint: str, out: Path, *, kind: str, batch: int | Non
 def _network(
     model: Classifier, variables, settings: DataSettings, meta, sha256: str, batch: int | None
 ) -> Network:
-    transform = data.make_transform(settings.augmentation, settings.image_size, train=False)
+    # As wae-jax predict: photos of any size, but for those of "small" sets that have the right one.
+    transform = data.make_transform("imagenet", settings.image_size, train=False)
     names = [str(name) for name in meta["class_names"] or ()]
-    resize = getattr(transform, "resize", settings.image_size)
+    assert isinstance(transform, data.ImageNetEval)
     metadata: dict[str, Any] = {
         "class_names": names,
         "input": {
@@ -112,10 +113,10 @@ def _network(
             "normalisation": "inside the network",
         },
         "preprocessing": {
-            "resize_shorter_side": resize,
+            "resize_shorter_side": transform.resize,
             "filter": "bilinear, antialiased",
             "centre_crop": settings.image_size,
-            "as_is": settings.augmentation == "small",
+            "as_is_if_of_that_size": settings.augmentation == "small",
         },
         "checkpoint_sha256": sha256,
         "stage": meta["stage"],
