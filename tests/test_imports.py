@@ -5,7 +5,7 @@ import sys
 
 # Not everyone has them, or wants to wait for them.
 OPTIONAL = ("tensorflow", "torch", "torchvision", "timm", "matplotlib", "onnx", "onnxruntime",
-            "openvino", "tensorboardX", "pywt", "flatbuffers")  # fmt: skip
+            "openvino", "tensorboardX", "pywt")  # fmt: skip
 LOAD_ALL = f"""
 import importlib, pkgutil, sys
 import wae_jax

@@ -10,6 +10,7 @@ COMMANDS = {
     "train": "train a classifier, all stages of its config",
     "evaluate": "accuracy of a checkpoint on a whole split",
     "predict": "classes of image files",
+    "export": "a checkpoint as an ONNX or StableHLO file",
     "bench": "cost and speed of methods against full resolution",
     "study": "train variants of a config and compare them",
     "visualize": "picture of a checkpoint's sub-images",

@@ -20,7 +20,7 @@ from tests.commands.conftest import resnet18
 from tests.pretrained import seeded
 
 # Extras of pyproject.toml, and what is used where it happens to be there.
-OPTIONAL = {"torch", "torchvision", "tensorflow"}
+OPTIONAL = {"torch", "torchvision", "tensorflow", "onnx", "onnxruntime", "flatbuffers"}
 CLASSES = ("cat", "dog", "owl")
 
 

@@ -23,9 +23,20 @@ def write_atomically(path: Path, content: str | bytes | memoryview) -> None:
     Raises:
         OSError: it cannot be written; the old content stays.
     """
+    with in_the_making(path) as partial:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def in_the_making(path: Path) -> Iterator[Path]:
+    """Gives a file its name at the end of the block, where nothing went wrong; else removes it.
+
+    Yields:
+        The name under which to write it until then, in the same folder.
+    """
     partial = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
     try:
-        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        yield partial
         sync(partial)
         partial.replace(path)
     except BaseException:

@@ -1,0 +1,218 @@
+"""A checkpoint as a file for other programs, which is tried before it gets its name."""
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import wae_jax
+from wae_jax import data
+from wae_jax.checkpoints import folders, manifest
+from wae_jax.checkpoints.load import load_step
+from wae_jax.config import DataSettings, settings_from_config
+from wae_jax.errors import UserError
+from wae_jax.evaluation.classes import classes_of
+from wae_jax.export.formats import FORMATS, SCORES, Call, Format, Network, import_extra
+from wae_jax.inference.fold import for_inference
+from wae_jax.models.classifier import Classifier, build_model, scores_of
+from wae_jax.runtime import files
+
+PHOTOS = 20
+BATCHES = (1, 7)  # that a file for any batch is tried with
+TOLERANCE = 1e-4  # of the largest score
+_SECONDS = 1.0  # of timing each
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """What came out when a file was run beside the checkpoint that it was made of.
+
+    Attributes:
+        difference: the largest between any two scores, over the largest score.
+        photos: on how many photos, and of which data set.
+        batch: images in a timed call.
+        file_ms, jax_ms: median time of a call in milliseconds, of the file and of the checkpoint's
+            inference form in jax.
+        runtime: what ran the file.
+    """
+
+    difference: float
+    photos: str
+    batch: int
+    file_ms: float
+    jax_ms: float
+    runtime: str
+
+    def lines(self) -> tuple[str, str]:
+        """Two lines for people."""
+        return (
+            f"scores differ by {self.difference:.1e} of the largest at most ({self.photos})",
+            f"a call with batch {self.batch}: {self.file_ms:.2f} ms in {self.runtime}, "
+            f"{self.jax_ms:.2f} ms in jax",
+        )
+
+
+def export_checkpoint(checkpoint: str, out: Path, *, kind: str, batch: int | None) -> Trial:
+    """Writes a trained classifier as a file; it appears only after it gave the right scores.
+
+    The network is exported in float32, whatever it was trained in.
+
+    Args:
+        checkpoint: a training workdir or one of its checkpoint steps.
+        out: the file; its folder must exist.
+        kind: a name in :data:`wae_jax.export.formats.FORMATS`.
+        batch: images in a call; None for any number.
+
+    Raises:
+        UserError: no usable checkpoint, a package is missing, the network has an operation that the
+            format lacks, no photos can be had, or the file's scores are wrong.
+    """
+    if kind == "onnx":  # before anything is computed
+        import_extra("onnx"), import_extra("onnxruntime")
+    folder = folders.find(checkpoint)
+    model, variables, meta = load_step(folder)
+    settings = settings_from_config(meta["config"])
+    if settings.model.dtype != "float32":
+        model = build_model(
+            dataclasses.replace(settings.model, dtype="float32"),
+            num_classes=meta["num_classes"],
+            image_size=settings.data.image_size,
+        )
+    network = _network(model, variables, settings.data, meta, manifest.fingerprint(folder), batch)
+    images, origin = _photos(settings.data, meta, str(folder))
+    with jax.default_matmul_precision("highest"):
+        expected = _scores(model, variables, images)
+        # Before the file is opened: its runtime's threads may keep spinning after a call.
+        jax_ms = _time_jax(model, variables, images, batch or 1)
+        try:
+            with files.in_the_making(out) as partial:
+                return _tried(FORMATS[kind], network, partial, images, origin, expected, jax_ms)
+        except OSError as error:
+            raise UserError(f"cannot write {out}: {error.strerror or error}") from error
+
+
+def _network(
+    model: Classifier, variables, settings: DataSettings, meta, sha256: str, batch: int | None
+) -> Network:
+    # As wae-jax predict: photos of any size, but for those of "small" sets that have the right one.
+    transform = data.make_transform("imagenet", settings.image_size, train=False)
+    names = [str(name) for name in meta["class_names"] or ()]
+    assert isinstance(transform, data.ImageNetEval)
+    metadata: dict[str, Any] = {
+        "class_names": names,
+        "input": {
+            "name": "images",
+            "type": "uint8",
+            "layout": "NHWC",
+            "channels": "RGB",
+            "range": [0, 255],
+            "size": settings.image_size,
+            "normalisation": "inside the network",
+        },
+        "preprocessing": {
+            "resize_shorter_side": transform.resize,
+            "filter": "bilinear, antialiased",
+            "centre_crop": settings.image_size,
+            "as_is_if_of_that_size": settings.augmentation == "small",
+        },
+        "checkpoint_sha256": sha256,
+        "stage": meta["stage"],
+        "step": meta["step"],
+        "config": meta["config"],
+        "version": f"wae_jax {wae_jax.__version__}",
+    }
+    # For another platform than CPU: the plain convs.
+    inference, folded = for_inference(model, variables, platform="cuda")
+    return Network(inference, folded, settings.image_size, batch, metadata)
+
+
+def _photos(settings: DataSettings, meta, checkpoint: str) -> tuple[np.ndarray, str]:
+    """Photos (N, S, S, 3) as in evaluation, and whose they are; ImageNet's where there are none."""
+    shared: dict[str, Any] = {"cache_dir": settings.cache_dir}
+    kind, name, split = settings.augmentation, settings.name, settings.eval_split
+    try:
+        source = data.open_source(
+            name,
+            split,
+            data_dir=settings.data_dir,
+            classes=classes_of(meta, f"the checkpoint {checkpoint}"),
+            **shared,
+        )
+    except UserError:
+        kind, name, split = "imagenet", "foolbox_photos", "validation"
+        source = data.open_source(name, split, **shared)
+    loader = data.make_eval_loader(
+        data.DecodedRecords(source),
+        data.make_transform(kind, settings.image_size, train=False),
+        batch_size=PHOTOS,
+        process_index=0,
+        process_count=1,
+        workers=0,
+        bad_records="skip",
+    )
+    batch = next(iter(loader))
+    images = np.asarray(batch["image"])[np.asarray(batch["mask"]) > 0]
+    if not len(images):
+        raise UserError(f"there is no photo in {name} ({split}) to try the file with")
+    return images, f"{len(images)} photos of {name}, {split}"
+
+
+def _scores(model: Classifier, variables, images: np.ndarray) -> np.ndarray:
+    """The checkpoint's own, in its training form."""
+    return np.asarray(jax.jit(lambda v, x: scores_of(model, v, x))(variables, images))
+
+
+def _time_jax(model: Classifier, variables, images: np.ndarray, batch: int) -> float:
+    images = _of_length(images, batch)
+    inference, folded = for_inference(model, variables, images.shape)
+    call = jax.jit(lambda v, x: scores_of(inference, v, x))
+    return _median_ms(lambda: call(folded, images))
+
+
+def _tried(
+    kind: Format, network: Network, path: Path, images, origin: str, expected, jax_ms: float
+) -> Trial:
+    kind.write(network, path)
+    call = kind.open(path)
+    differences = [
+        difference(call, images, expected, batch)
+        for batch in ((network.batch,) if network.batch else BATCHES)
+    ]
+    worst = max(differences)
+    if not worst <= TOLERANCE:
+        raise UserError(
+            f"not written: its scores in {kind.runtime} differ from the checkpoint's by "
+            f"{worst:.1e} of the largest, more than {TOLERANCE:.0e}"
+        )
+    batch = network.batch or 1
+    some = _of_length(images, batch)
+    file_ms = _median_ms(lambda: call(some))
+    return Trial(worst, origin, batch, file_ms, jax_ms, kind.runtime)
+
+
+def difference(call: Call, images: np.ndarray, expected: np.ndarray, batch: int) -> float:
+    """The largest difference of scores over the largest score, with calls of ``batch`` images."""
+    found = []
+    for start in range(0, len(images), batch):
+        part = images[start : start + batch]
+        found.append(np.asarray(call(_of_length(part, batch))[SCORES])[: len(part)])
+    return float(np.abs(np.concatenate(found) - expected).max() / np.abs(expected).max())
+
+
+def _of_length(images: np.ndarray, count: int) -> np.ndarray:
+    """So many images, in turn."""
+    return images[np.arange(count) % len(images)]
+
+
+def _median_ms(call) -> float:
+    jax.block_until_ready(call())
+    times: list[float] = []
+    end = time.perf_counter() + _SECONDS
+    while len(times) < 3 or time.perf_counter() < end:
+        began = time.perf_counter()
+        jax.block_until_ready(call())
+        times.append(1e3 * (time.perf_counter() - began))
+    return float(np.median(times))

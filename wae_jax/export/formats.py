@@ -1,0 +1,159 @@
+"""The formats: from a network to the file's content, and from a file to something to call."""
+
+import dataclasses
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import traverse_util
+from jax import export
+
+from wae_jax.errors import UserError
+from wae_jax.export import stablehlo
+from wae_jax.export.graph import to_model
+from wae_jax.export.simplify import simplify
+from wae_jax.export.trace import IMAGES, trace_images
+from wae_jax.models.classifier import Classifier, scores_of
+
+SCORES, PROBABILITIES = "scores", "probabilities"
+_LARGEST = 2**31 - 2**20  # bytes of a protobuf message, with room for all but the weights
+Call = Callable[[np.ndarray], dict[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """What is exported.
+
+    Attributes:
+        model, variables: its inference form, in the plain layout.
+        size: of the images in pixels.
+        batch: images in a call; None for any number.
+        metadata: what the file says of itself, JSON-able.
+    """
+
+    model: Classifier
+    variables: Any
+    size: int
+    batch: int | None
+    metadata: dict[str, Any]
+
+    def images_shape(self) -> tuple:
+        """(B, S, S, 3) for tracing; B may be a symbol."""
+        (free,) = export.symbolic_shape("batch")
+        return (free if self.batch is None else self.batch, self.size, self.size, 3)
+
+
+def write_onnx(network: Network, path: Path) -> None:
+    """Writes an ONNX file, which passes ``onnx.checker``.
+
+    Raises:
+        UserError: the package onnx is missing, a primitive is unknown, or the weights are too large
+            for one file.
+        OSError: the file cannot be written.
+    """
+    onnx = import_extra("onnx")
+    graph, scores = trace_images(
+        lambda x: scores_of(network.model, network.variables, x), network.images_shape()
+    )
+    (name,) = simplify(graph, [scores.name])
+    graph.rename(name, SCORES)
+    classes = scores.shape[1]
+    odds = graph.add("Softmax", [SCORES], scores.shape, axis=1)
+    graph.rename(odds, PROBABILITIES)
+    if sum(array.nbytes for array in graph.constants.values()) > _LARGEST:
+        raise UserError("the weights exceed the 2 GiB that one ONNX file can hold")
+    batch = network.batch or "batch"
+    model = to_model(
+        graph,
+        [(IMAGES, np.uint8, (batch, network.size, network.size, 3))],
+        [(out, np.float32, (batch, classes)) for out in (SCORES, PROBABILITIES)],
+        {
+            key: value if isinstance(value, str) else json.dumps(value)
+            for key, value in network.metadata.items()
+        },
+    )
+    path.write_bytes(model.SerializeToString())
+    onnx.checker.check_model(str(path), full_check=True)
+
+
+def open_onnx(path: Path) -> Call:
+    """The file in ONNX Runtime, on CPU.
+
+    Raises:
+        UserError: the package onnxruntime is missing.
+    """
+    runtime = import_extra("onnxruntime")
+    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = [SCORES, PROBABILITIES]
+    return lambda images: dict(zip(names, session.run(names, {IMAGES: images}), strict=True))
+
+
+def write_stablehlo(network: Network, path: Path) -> None:
+    """Writes a StableHLO file for all of :data:`wae_jax.export.stablehlo.PLATFORMS`.
+
+    Raises:
+        UserError: the package flatbuffers is missing.
+        OSError: the file cannot be written.
+    """
+    import safetensors.numpy
+
+    stablehlo.check_flatbuffers()
+    weights = traverse_util.flatten_dict(network.variables, sep="/")
+
+    def classify(weights, images):
+        variables = traverse_util.unflatten_dict(weights, sep="/")
+        scores = scores_of(network.model, {"params": {}, **variables}, images)
+        return {SCORES: scores, PROBABILITIES: jax.nn.softmax(scores)}
+
+    shapes = jax.tree.map(lambda w: jax.ShapeDtypeStruct(w.shape, w.dtype), weights)
+    images = jax.ShapeDtypeStruct(network.images_shape(), np.uint8)
+    module = export.export(jax.jit(classify), platforms=stablehlo.PLATFORMS)(shapes, images)
+    arrays = {name: np.asarray(array) for name, array in weights.items()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(stablehlo.MODULE, bytes(module.serialize()))
+        archive.writestr(stablehlo.WEIGHTS, safetensors.numpy.save(arrays))
+        archive.writestr(stablehlo.METADATA, json.dumps(network.metadata))
+
+
+def open_stablehlo(path: Path) -> Call:
+    """The file on jax's default backend."""
+    return stablehlo.load(path)
+
+
+def import_extra(name: str):
+    """The module of an optional package.
+
+    Raises:
+        UserError: it is not installed; says how to.
+    """
+    try:
+        if name == "onnx":
+            import onnx.checker
+
+            return onnx
+        import onnxruntime
+
+        return onnxruntime
+    except ImportError as error:
+        raise UserError(
+            f"ONNX files need the package {name}: pip install 'wae-jax[onnx]'"
+        ) from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """How files of one kind are written and opened; ``runtime``: what then runs them."""
+
+    write: Callable[[Network, Path], None]
+    open: Callable[[Path], Call]
+    runtime: str
+
+
+FORMATS = {
+    "onnx": Format(write_onnx, open_onnx, "ONNX Runtime"),
+    "stablehlo": Format(write_stablehlo, open_stablehlo, "jax.export"),
+}
