@@ -52,7 +52,8 @@ def environment(device: jax.Device) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()}",
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "async_dispatch": os.environ.get(process.ASYNC_DISPATCH, ""),
-        "compilation_cache": cache.compiled_folder(),
+        # Its name alone: results are published, and where it lies is the user's own affair.
+        "compilation_cache": os.path.basename(cache.compiled_folder() or ""),
         "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", ""),
         "matmul_precision": jax.config.values["jax_default_matmul_precision"],
         "cpu": cpu_model(),
