@@ -53,7 +53,7 @@ def environment(device: jax.Device) -> dict[str, Any]:
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "async_dispatch": os.environ.get(process.ASYNC_DISPATCH, ""),
         # Its name alone: results are published, and where it lies is the user's own affair.
-        "compilation_cache": os.path.basename(cache.compiled_folder() or ""),
+        "compilation_cache": os.path.basename(cache.compiled_folder()),
         "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", ""),
         "matmul_precision": jax.config.values["jax_default_matmul_precision"],
         "cpu": cpu_model(),
