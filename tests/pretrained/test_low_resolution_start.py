@@ -161,6 +161,7 @@ def test_two_levels():
     ("options", "key"),
     [
         ({"channels": 5}, "model.frontend.channels is 5"),
+        ({"encoder": "polyphase", "channels": 4}, "model.frontend.channels is 4"),
         ({"decoder_channels": 2}, "model.frontend.decoder_channels is 2"),
     ],
 )

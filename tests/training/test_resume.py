@@ -389,7 +389,8 @@ def test_a_run_goes_on_without_the_network_it_was_initialised_from(tmp_path, fla
     convention = {"model.input.mean": (99.0, 98.0, 97.0), "model.backbone.norm_epsilon": 1e-3}
     full = {"model.frontend.name": "identity", "model.head.kind": "pool"}
     wae_jax.train(changed_config(SHORT | full | convention), str(source))
-    wide = {"model.frontend.decoder_channels": 6}  # holds the wavelet start
+    # They hold the wavelet start.
+    wide = {"model.frontend.channels": 6, "model.frontend.decoder_channels": 6}
     config = changed_config(SHORT | wide | {"init.pretrained": str(source)})
     wae_jax.train(config, str(tmp_path / "whole"))
     held = json.loads((tmp_path / "whole" / "config.json").read_text())

@@ -110,7 +110,8 @@ def _encode(encoder, params: dict[str, Any], basis: np.ndarray) -> int:
         room = len(wanted) if encoder.depth == 0 else _room(encoder, "channels", "activation")
         passed = SUB_IMAGE_CHANNELS + count
         if room < passed and encoder.depth:
-            passed, count = room, room - SUB_IMAGE_CHANNELS
+            passed = max(room, SUB_IMAGE_CHANNELS)  # with fewer there is no start: an error below
+            count = passed - SUB_IMAGE_CHANNELS
         values = wanted[:, :passed] if encoder.depth else np.eye(len(wanted))
         taps = {(1, 1): np.eye(passed, wanted.shape[-1]) if encoder.depth else wanted}
     convs = [params[f"conv{i + 1}"] for i in range(encoder.depth)]
