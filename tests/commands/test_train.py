@@ -160,6 +160,7 @@ def test_damaged_config_in_the_workdir(refuse, tmp_path):
     refuse([str(tmp_path)], "train", CONFIG, f"--workdir={tmp_path}")
 
 
+@pytest.mark.slow
 def test_a_mistake_leaves_the_workdir_free_for_the_next_try(refuse, succeed, tmp_path):
     """Otherwise the mended command fails as a run with another config."""
     workdir = f"--workdir={tmp_path / 'run'}"

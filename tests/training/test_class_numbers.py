@@ -78,6 +78,7 @@ def test_training_numbers_the_evaluation_split(run):
     assert seen["train"].items() <= {"ant": 0, "bee": 1, "owl": 2}.items()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_numbers_what_it_is_used_on(run, labels, monkeypatch, tmp_path, capsys):
     workdir, figures, _ = run
     assert evaluate_checkpoint(str(workdir))["top1"] == pytest.approx(figures["top1"])

@@ -156,6 +156,7 @@ def test_a_stopped_run_does_not_go_on_with_another_teacher(student_dir, tiny_con
         aside.rename(newest)
 
 
+@pytest.mark.slow
 def test_a_teacher_of_the_students_own_kind_teaches_nothing_new(student_dir, tiny_config):
     """The same weights, frozen at rate 0: in evaluation mode both score alike."""
     config = student_config(tiny_config, student_dir)

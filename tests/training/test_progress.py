@@ -95,6 +95,7 @@ def test_pauses_are_no_part_of_rates(make_trainer, monkeypatch):
     assert meter.seconds == 20.0
 
 
+@pytest.mark.slow
 def test_evaluations_count_from_the_stages_start(tiny_config, cifar10, tmp_path):
     changes = {"eval_every_epochs": 0.5, "stages.joint.batch_size": 16}  # every other step
     loop.train(tiny_config(SMALL | changes), str(tmp_path))

@@ -290,6 +290,7 @@ def test_mixed_labels_reach_every_classification_loss(trainers, outputs, tiny_co
     assert abs(loss - own_loss) > 1e-3
 
 
+@pytest.mark.slow
 def test_bfloat16_computes_in_bfloat16_and_keeps_float32_parameters(make_trainer):
     trainer = make_trainer("joint", CHANGES | {"model.dtype": "bfloat16"})
     step = trainer.train_step()

@@ -33,6 +33,7 @@ def killed_runs(root, run_env):
     return start
 
 
+@pytest.mark.slow
 def test_killed_before_each_change_on_disk(killed_runs, imagenet_tars, tmp_path, monkeypatch):
     tar = imagenet_tars.validation
     kills = killed_runs(
