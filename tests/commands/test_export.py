@@ -11,6 +11,7 @@ import pytest
 
 import wae_jax
 import wae_jax.export
+from tests.checkpoints.conftest import META
 from tests.export.conftest import trained
 from wae_jax.checkpoints import store
 from wae_jax.checkpoints.state import new_state
@@ -28,17 +29,8 @@ def saved(request, tiny_config, tmp_path_factory, cifar10):
     config = tiny_config(changes | {"model.dtype": request.param})
     settings = settings_from_config(set_method(config, "full"))
     model = build_model(settings.model, num_classes=10, image_size=32)
-    meta = {
-        "config": as_dict(settings),
-        "stage": "joint",
-        "data": None,
-        "train_seconds": 1.0,
-        "ema": False,
-        "teacher": None,
-        "origin": None,
-        "num_classes": 10,
-        "class_names": list(open_source("cifar10", "test").info.classes.names),
-    }
+    names = list(open_source("cifar10", "test").info.classes.names)
+    meta = META | {"config": as_dict(settings), "num_classes": 10, "class_names": names}
     variables = jax.tree.map(jax.numpy.asarray, trained(model, 32))
     workdir = tmp_path_factory.mktemp("saved")
     store.save(workdir, new_state(variables, ema=False), meta, keep=1)

@@ -27,7 +27,7 @@ def main(argv: Sequence[str]) -> None:
         type=_batch,
         default=1,
         metavar=f"N|{ANY}",
-        help=f"images in a call, 1 by default; {ANY}: any number, a little slower",
+        help=f"images in a call, 1 by default; {ANY}: any number, which can be slower",
     )
     options = parser.parse_args(argv)
     start(lambda: _export(options))

@@ -131,22 +131,18 @@ def _network(
 
 def _photos(settings: DataSettings, meta, checkpoint: str) -> tuple[np.ndarray, str]:
     """Photos (N, S, S, 3) as in evaluation, and whose they are; ImageNet's where there are none."""
-    shared: dict[str, Any] = {"cache_dir": settings.cache_dir}
-    kind, name, split = settings.augmentation, settings.name, settings.eval_split
+    split = settings.eval_split
     try:
-        source = data.open_source(
-            name,
-            split,
-            data_dir=settings.data_dir,
-            classes=classes_of(meta, f"the checkpoint {checkpoint}"),
-            **shared,
-        )
+        source = data.open_split(settings, split, classes_of(meta, f"the checkpoint {checkpoint}"))
     except UserError:
-        kind, name, split = "imagenet", "foolbox_photos", "validation"
-        source = data.open_source(name, split, **shared)
+        settings = dataclasses.replace(
+            settings, name="foolbox_photos", augmentation="imagenet", data_dir=""
+        )
+        split = "validation"
+        source = data.open_split(settings, split)
     loader = data.make_eval_loader(
         data.DecodedRecords(source),
-        data.make_transform(kind, settings.image_size, train=False),
+        data.make_transform(settings.augmentation, settings.image_size, train=False),
         batch_size=PHOTOS,
         process_index=0,
         process_count=1,
@@ -156,8 +152,8 @@ def _photos(settings: DataSettings, meta, checkpoint: str) -> tuple[np.ndarray, 
     batch = next(iter(loader))
     images = np.asarray(batch["image"])[np.asarray(batch["mask"]) > 0]
     if not len(images):
-        raise UserError(f"there is no photo in {name} ({split}) to try the file with")
-    return images, f"{len(images)} photos of {name}, {split}"
+        raise UserError(f"there is no photo in {settings.name} ({split}) to try the file with")
+    return images, f"{len(images)} photos of {settings.name}, {split}"
 
 
 def _scores(model: Classifier, variables, images: np.ndarray) -> np.ndarray:
