@@ -121,6 +121,7 @@ OUT_OF_RANGE = {
     "model.backbone.width": 0.0,
     "data.image_size": 20000,
     "data.crop_padding": -1,
+    "data.min_crop_area": 0.0,
     "data.workers": -1,
     "data.eval_batch_size": 0,
     "data.bad_records": "ignore",

@@ -192,6 +192,8 @@ class DataSettings:
     # imagenet (random-resized-crop, flip) | small (pad-crop, flip)
     augmentation: Annotated[str, one_of("imagenet", "small")] = "imagenet"
     crop_padding: Whole = 4  # small: the most that a random crop is shifted, in pixels
+    # imagenet: the least area of a random crop, over the photo's (torchvision's scale[0]).
+    min_crop_area: Annotated[float, Range(0.001, 1)] = 0.08
     # More augmentation of the training images, after crop and flip; 0 is off.
     colour_jitter: ColourJitterSettings = ColourJitterSettings()
     rand_augment: RandAugmentSettings = RandAugmentSettings()

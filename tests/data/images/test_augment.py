@@ -399,6 +399,8 @@ def test_options_leave_crops_and_records_as_they_were(batches, settings):
 def test_nothing_is_wrapped_where_nothing_is_on(settings):
     found = data.train_transform(settings(augmentation="imagenet", image_size=64))
     assert found == transforms.ImageNetTrain(64)
+    milder = data.train_transform(settings(augmentation="imagenet", min_crop_area=0.35))
+    assert milder.scale == (0.35, 1.0)
     assert data.make_mix(settings()) is None
 
 

@@ -216,7 +216,11 @@ def train_transform(settings: DataSettings) -> transforms.Transform:
         UserError: no such kind.
     """
     crop = transforms.make_transform(
-        settings.augmentation, settings.image_size, train=True, pad=settings.crop_padding
+        settings.augmentation,
+        settings.image_size,
+        train=True,
+        pad=settings.crop_padding,
+        min_area=settings.min_crop_area,
     )
     jitter, rand = settings.colour_jitter, settings.rand_augment
     ops: list[ImageOp] = []

@@ -229,7 +229,9 @@ def _region(image: Image, box: Box, size: int, *, fast: bool) -> np.ndarray:
     return image.region(box, (size, size), fast=fast)
 
 
-def make_transform(kind: str, size: int, train: bool, *, pad: int = 4) -> Transform:
+def make_transform(
+    kind: str, size: int, train: bool, *, pad: int = 4, min_area: float = 0.08
+) -> Transform:
     """Returns the transform of a kind of data.
 
     Args:
@@ -238,6 +240,7 @@ def make_transform(kind: str, size: int, train: bool, *, pad: int = 4) -> Transf
         train: with augmentation, or the fixed transform for evaluation. For "imagenet" the latter
             keeps the usual 256 to 224 proportion.
         pad: for training on "small" images, the most that a crop is shifted, in pixels.
+        min_area: for training on "imagenet" photos, the least area of a crop over the photo's.
 
     Raises:
         UserError: no such kind.
@@ -245,7 +248,9 @@ def make_transform(kind: str, size: int, train: bool, *, pad: int = 4) -> Transf
     if kind == "small":
         return SmallTrain(size, pad) if train else SmallEval(size)
     if kind == "imagenet":
-        return ImageNetTrain(size) if train else ImageNetEval(size, round(size * 256 / 224))
+        if train:
+            return ImageNetTrain(size, scale=(min_area, 1.0))
+        return ImageNetEval(size, round(size * 256 / 224))
     raise UserError(f"there is no transform {kind!r}; choose 'small' or 'imagenet'")
 
 
