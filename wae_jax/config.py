@@ -200,6 +200,10 @@ class DataSettings:
     # Stages with a classification loss only; with both on, each pair of images gets either.
     mixup: NotNegative = 0.0  # alpha of Beta(alpha, alpha), from which the share is drawn
     cutmix: NotNegative = 0.0  # the same for cutmix
+    # Turn photos upright as their Exif says, in training, evaluation and prediction.
+    exif_orientation: bool = True
+    # Larger images are refused before they are decoded, as bad records; default: Pillow's limit.
+    max_pixels: Count = 178_956_970
     eval_batch_size: Count = 64
     workers: Whole = 0  # processes that decode and augment; 0: threads of the main process
     # A record that cannot be read or decoded, or whose label is no class: error (stop and name it)

@@ -54,7 +54,7 @@ class _TimedImage:
         self._clock = clock
         with self._timed():
             self._image = data.EncodedImage(encoded)
-        self.shape = self._image.shape
+        self.shape, self.turn = self._image.shape, self._image.turn
 
     @contextlib.contextmanager
     def _timed(self):
@@ -159,7 +159,7 @@ def run_data_bench(
         UserError: no such data, or the peer is not installed.
     """
     source = data.open_split(d, d.train_split)
-    records = data.DecodedRecords(source)  # shared, as in training
+    records = data.DecodedRecords(source, data.Reading.of(d))  # shared, as in training
     transform, mix = data.train_transform(d), data.make_mix(d)
     sample = np.linspace(0, len(source) - 1, min(len(source), 1000)).astype(int)
     image_bytes = statistics.fmean(len(encoded) for encoded, _ in source.read(sample))

@@ -1,7 +1,13 @@
 """Data: sources of encoded images, host-side transforms, and loaders that resume exactly."""
 
 from wae_jax.data.images.augment import make_mix, train_transform
-from wae_jax.data.images.decode import PHOTO_SUFFIXES, DecodeError, EncodedImage, decode
+from wae_jax.data.images.decode import (
+    PHOTO_SUFFIXES,
+    DecodeError,
+    EncodedImage,
+    Reading,
+    decode,
+)
 from wae_jax.data.images.transforms import (
     ImageNetEval,
     ImageNetTrain,
@@ -35,6 +41,7 @@ __all__ = [
     "EvalLoader",
     "ImageNetEval",
     "ImageNetTrain",
+    "Reading",
     "SmallEval",
     "SmallTrain",
     "Source",

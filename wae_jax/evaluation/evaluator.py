@@ -79,7 +79,7 @@ class Evaluator:
         self.settings = settings
         parallel.check_batch_size("config.data.eval_batch_size", settings.eval_batch_size)
         source = data.open_split(settings, split, classes)
-        self.records = data.DecodedRecords(source)
+        self.records = data.DecodedRecords(source, data.Reading.of(settings))
         self.transform = data.make_transform(
             settings.augmentation, settings.image_size, train=False
         )

@@ -48,7 +48,7 @@ def evaluate_each(
     """
     source = data.open_split(settings, split, classes)
     loader = data.make_eval_loader(
-        data.DecodedRecords(source),
+        data.DecodedRecords(source, data.Reading.of(settings)),
         data.make_transform(settings.augmentation, settings.image_size, train=False),
         batch_size=settings.eval_batch_size,
         workers=settings.workers,

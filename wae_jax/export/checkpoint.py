@@ -141,7 +141,7 @@ def _photos(settings: DataSettings, meta, checkpoint: str) -> tuple[np.ndarray, 
         split = "validation"
         source = data.open_split(settings, split)
     loader = data.make_eval_loader(
-        data.DecodedRecords(source),
+        data.DecodedRecords(source, data.Reading.of(settings)),
         data.make_transform(settings.augmentation, settings.image_size, train=False),
         batch_size=PHOTOS,
         process_index=0,

@@ -1,10 +1,13 @@
 """Files that are whole or absent, their hashes and locks, and JSON that may be damaged."""
 
 import contextlib
+import errno
 import fcntl
 import hashlib
+import io
 import json
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -51,6 +54,27 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+class NotRegularError(OSError):
+    """A pipe, socket, device or folder where a regular file was expected."""
+
+
+def open_regular(path: str | os.PathLike) -> io.BufferedReader:
+    """Opens a regular file to read. Others are never read: they may have no end.
+
+    Raises:
+        NotRegularError: it is of another kind.
+        OSError: it cannot be opened.
+    """
+    # Opening a pipe would wait for a writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
+        raise NotRegularError(errno.EINVAL, f"it is {kind}")
+    return open(descriptor, "rb")
 
 
 def sha256_of(path: Path) -> str:

@@ -54,7 +54,7 @@ def draw_sub_images(
     )
     source = data.open_split(d, split or d.eval_split, classes_of(meta, f"the checkpoint {folder}"))
     transform = data.make_transform(d.augmentation, d.image_size, train=False)
-    records = data.DecodedRecords(source)
+    records = data.DecodedRecords(source, data.Reading.of(d))
     batch = next(iter(data.make_eval_loader(records, transform, batch_size=count)))
     outputs = run(model, variables, batch["image"], reconstruct=True)
     assert outputs.sub_images is not None  # as after every run

@@ -100,7 +100,7 @@ def open_run(config: Mapping[str, Any], workdir: str) -> tuple[Run, TrainState]:
         folder,
         parallel,
         network(axis_name=parallel.axis_name),
-        data.DecodedRecords(source),
+        data.DecodedRecords(source, data.Reading.of(settings.data)),
         plan,
         evaluator,
         teacher,

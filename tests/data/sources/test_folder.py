@@ -13,6 +13,7 @@ from wae_jax.data import (
     make_transform,
     open_source,
 )
+from wae_jax.data.bad import BadRecordError
 from wae_jax.errors import UserError
 
 CLASSES = ("cat", "dog", "zebra")
@@ -261,3 +262,12 @@ def test_odd_file_names(tmp_path, encoded):
     (tmp_path / "train" / "a b" / name).write_bytes(encoded[0])
     source = open_source("folder", "train", data_dir=tmp_path)
     assert source.read([0]) == [(encoded[0], 0)]
+
+
+def test_a_pipe_named_as_a_photo_is_not_waited_for(tmp_path, encoded):
+    folder = write(tmp_path, {"train": 1}, encoded, classes=("cat",)) / "train" / "cat"
+    (folder / "0.jpg").unlink()
+    os.mkfifo(folder / "pipe.jpg")
+    source = open_source("folder", "train", data_dir=tmp_path)
+    with pytest.raises(BadRecordError, match="no regular file"):
+        source.read([0])

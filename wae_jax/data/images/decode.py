@@ -1,30 +1,40 @@
 """Decoding image files to uint8 RGB (H, W, 3), whole or only the part that a crop needs.
 
 JPEG goes through simplejpeg (libjpeg-turbo), PNG through OpenCV, everything else, CMYK included,
-through Pillow. Orientation tags are ignored, as TFDS does; of several pages or frames the first
-counts.
+through Pillow. Images are turned upright as their Exif says; of several pages or frames the first
+counts. Sizes are read from the header and checked before anything is decoded.
 """
 
+import dataclasses
 import io
 import re
+import warnings
 
 import cv2
 import numpy as np
 import PIL.Image
 import simplejpeg
 
+from wae_jax.config import DataSettings
 from wae_jax.data.bad import BadRecordError
+from wae_jax.data.images.orientation import (
+    UPRIGHT,
+    Box,
+    Turn,
+    turn_of_jpeg,
+    turn_of_opened,
+    turn_of_png,
+)
 
 # What the names of photos in folders end in, in any case; a file that is named may have any name.
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
-# Top, left, height and width in pixels.
-Box = tuple[int, int, int, int]
-
 _JPEG_MAGIC, _PNG_MAGIC, _JPEG_END = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"\xff\xd9"
-_CV2_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+_CV2_FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+_PNG_SIZE = slice(16, 24)  # width and height, of four bytes each
 _ERRORS = (
     OSError,
+    MemoryError,
     ValueError,
     SyntaxError,
     cv2.error,
@@ -38,64 +48,106 @@ _ODD_VERSION = "unknown JFIF revision"
 _BASELINE, _SEGMENT_FREE = 0xC0, (0x01, 0xFF, *range(0xD0, 0xD9))
 _MCU_ROWS = 16  # rows of the tallest block that is coded together, with the usual subsampling
 
+# It warns from a half of its limit on; ours is the one that counts here.
+warnings.filterwarnings("ignore", category=PIL.Image.DecompressionBombWarning)
+
 
 class DecodeError(BadRecordError):
     """These bytes are no image that can be shown whole in RGB."""
 
 
-def decode(data: bytes) -> np.ndarray:
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """How image files are read.
+
+    Attributes:
+        exif_orientation: turn them upright, where Exif says how.
+        max_pixels: larger images are refused before they are decoded. Formats other than JPEG and
+            PNG also have Pillow's own limit, which is the default here.
+    """
+
+    exif_orientation: bool = DataSettings.exif_orientation
+    max_pixels: int = DataSettings.max_pixels
+
+    @classmethod
+    def of(cls, settings: DataSettings) -> "Reading":
+        """As the config says."""
+        return cls(settings.exif_orientation, settings.max_pixels)
+
+    def check(self, height: int, width: int) -> None:
+        """Raises ValueError where an image is too large."""
+        if height * width > self.max_pixels:
+            raise ValueError(
+                f"its {width} x {height} pixels are more than config.data.max_pixels="
+                f"{self.max_pixels}"
+            )
+
+
+_DEFAULT = Reading()
+
+
+def decode(data: bytes, reading: Reading = _DEFAULT) -> np.ndarray:
     """Decodes an image file as exactly as its format allows: uint8 (H, W, 3).
 
     Raises:
-        DecodeError: the bytes are no image, cut short or damaged.
+        DecodeError: the bytes are no image, cut short or damaged, or the image is too large.
     """
-    return np.asarray(EncodedImage(data))
+    return np.asarray(EncodedImage(data, reading))
 
 
 class EncodedImage:
     """An image file that is decoded when asked, and then no more of it than needed.
 
     Attributes:
-        shape: (height, width, 3).
+        shape: (height, width, 3), upright.
+        turn: how the stored image is to be turned for that.
 
     Raises:
-        DecodeError: also from its methods: the bytes are no image, cut short or damaged.
+        DecodeError: also from its methods: the bytes are no image, cut short or damaged, or the
+            image is too large.
     """
 
-    def __init__(self, data: bytes):
+    def __init__(self, data: bytes, reading: Reading = _DEFAULT):
         self._data = data
-        # Decoded already, where the format has no cheaper way to its size.
+        # As stored; decoded already, where the format has no cheaper way to its size.
         self._image: np.ndarray | None = None
+        self.turn = UPRIGHT
         try:
             shape = _plain_jpeg_shape(data) if data.startswith(_JPEG_MAGIC) else None
             if shape is None:
-                self._image = _decode_other(data)
+                self._image, self.turn = _decode_other(data, reading)
                 shape = self._image.shape
+            else:
+                reading.check(*shape[:2])
+                if reading.exif_orientation:
+                    self.turn = turn_of_jpeg(data)
         except _ERRORS as error:
             raise _error(data, error) from error
-        self.shape: tuple[int, int, int] = shape
+        self._stored_shape: tuple[int, ...] = shape
+        self.shape = self.turn.shape(shape)
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
-        """The whole image by the accurate inverse DCT and interpolated chroma."""
+        """The whole image, upright, by the accurate inverse DCT and interpolated chroma."""
         del dtype, copy
-        if self._image is None:
-            return self._decode(self._data, self.shape[:2], fast=False)
-        return self._image
+        stored = self._image
+        if stored is None:
+            stored = self._decode(self._data, self._stored_shape[:2], fast=False)
+        return np.ascontiguousarray(self.turn.upright(stored))
 
     def region(self, box: Box, size: tuple[int, int], *, fast: bool) -> np.ndarray:
-        """Decodes a part of the image, at a smaller scale where that still has `size` pixels.
+        """Decodes a part of the stored image, at a smaller scale if that still has `size` pixels.
 
         Only JPEG can do that, and of baseline JPEG only the rows down to the part's last are
         decoded; damage below is not seen then. A file without a JPEG's end is decoded whole.
 
         Args:
-            box: the part.
+            box: the part, in the image as it is stored, not turned (`turn.stored_box`).
             size: height and width that the result should have at least, as far as the part has
                 them.
             fast: decode with a slightly inexact inverse DCT and chroma that is not interpolated.
 
         Returns:
-            uint8 (h, w, 3): the box, or its pixels at 1/2, 1/4 or 1/8 scale. May be a view.
+            uint8 (h, w, 3): the box as stored, or at 1/2, 1/4 or 1/8 scale. May be a view.
         """
         top, left, height, width = box
         if self._image is not None:
@@ -111,7 +163,7 @@ class EncodedImage:
 
     def _rows_until(self, bottom: int, scale: int, fast: bool) -> np.ndarray:
         """The whole width of at least the rows above `bottom`, at 1/scale."""
-        height, width = self.shape[:2]
+        height, width = self._stored_shape[:2]
         # Interpolated chroma looks at the row below, so leave one block more.
         rows = -(-bottom // _MCU_ROWS) * _MCU_ROWS + (0 if fast else _MCU_ROWS)
         if rows < height and self._data.endswith(_JPEG_END):
@@ -166,7 +218,7 @@ def with_height(data: bytes, rows: int) -> bytearray | None:
     return None
 
 
-def _plain_jpeg_shape(data: bytes) -> tuple[int, int, int] | None:
+def _plain_jpeg_shape(data: bytes) -> tuple[int, ...] | None:
     """(height, width, 3), or None for a JPEG that is better left to Pillow: CMYK, odd version."""
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
@@ -177,19 +229,32 @@ def _plain_jpeg_shape(data: bytes) -> tuple[int, int, int] | None:
     return (height, width, 3) if colours in ("YCbCr", "Gray", "RGB") else None
 
 
-def _decode_other(data: bytes) -> np.ndarray:
+def _decode_other(data: bytes, reading: Reading) -> tuple[np.ndarray, Turn]:
+    """The image as stored, and its turn."""
     if data.startswith(_PNG_MAGIC):
-        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), _CV2_FLAGS)
-        if bgr is None:
+        width, height = np.frombuffer(data[_PNG_SIZE], ">u4").tolist()
+        reading.check(height, width)
+        rgb = cv2.imdecode(np.frombuffer(data, np.uint8), _CV2_FLAGS)
+        if rgb is None:
             raise ValueError("PNG is cut short or damaged")
-        return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+        return rgb, turn_of_png(data) if reading.exif_orientation else UPRIGHT
     with PIL.Image.open(io.BytesIO(data)) as image:
-        # TIFF also has pixels of more than 8 bits, which Pillow would clip and not scale.
-        if image.mode.startswith("I;16"):
-            return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+        reading.check(image.height, image.width)
         if image.mode in ("I", "F"):
-            raise ValueError("its pixels are numbers of 32 bits, whose range is not known")
-        return np.array(image.convert("RGB"))
+            raise ValueError(
+                f"its pixels are 32-bit numbers (mode {image.mode}), whose range is not known"
+            )
+        turn = turn_of_opened(image)
+        image.load()
+        # TIFF also has pixels of 16 bits, which Pillow would clip and not scale.
+        if image.mode.startswith("I;16"):
+            gray = (np.asarray(image) >> 8).astype(np.uint8)
+            pixels = np.repeat(gray[..., None], 3, axis=2)
+        else:
+            pixels = np.array(image.convert("RGB"))
+        if image.format == "TIFF":  # these Pillow has turned already
+            return (pixels, UPRIGHT) if reading.exif_orientation else (turn.stored(pixels), UPRIGHT)
+        return pixels, turn if reading.exif_orientation else UPRIGHT
 
 
 def _error(data: bytes, error: Exception | str) -> DecodeError:

@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 import PIL.Image
 
-from wae_jax.data.images.decode import Box, EncodedImage
+from wae_jax.data.images.decode import EncodedImage
+from wae_jax.data.images.orientation import UPRIGHT, Box, Edges, Turn
 from wae_jax.errors import UserError
 
 # A decoded image, or one that is decoded when it is needed.
@@ -119,8 +120,11 @@ class ImageNetTrain:
         out = np.empty((len(numbers), self.size, self.size, 3), np.uint8)
         for target, image, draws in zip(out, images, numbers, strict=True):
             height, width = image.shape[:2]
-            box = self.crop_box(height, width, draws)
+            turn = _turn_of(image)
+            box = turn.stored_box(self.crop_box(height, width, draws), image.shape)
             resize_into(target, _region(image, box, self.size, fast=True))
+            if turn is not UPRIGHT:
+                target[:] = turn.upright(target.copy())
             if draws[-1] < 0.5:
                 cv2.flip(target, 1, dst=target)
         return out
@@ -166,8 +170,13 @@ class ImageNetEval:
 
     def _one(self, image: Image) -> np.ndarray:
         factor = min(image.shape[:2]) / self.resize
-        top, bottom, rows = _centred(image.shape[0], self.size, factor)
-        left, right, columns = _centred(image.shape[1], self.size, factor)
+        down, across = (_centred(side, self.size, factor) for side in image.shape[:2])
+        # From here on in the stored image, whose blocks JPEG scales; what comes out is turned.
+        turn = _turn_of(image)
+        (top, bottom), (left, right) = turn.stored_edges(down, across, image.shape)
+        height, width = turn.shape(image.shape)[:2]
+        rows = _pixels_for((top, bottom), height, factor)
+        columns = _pixels_for((left, right), width, factor)
         box = rows.start, columns.start, len(rows), len(columns)
         # Twice the size: what JPEG's own scaling loses must not be seen.
         found = _region(image, box, 2 * self.size, fast=False)
@@ -181,22 +190,25 @@ class ImageNetEval:
         resized = PIL.Image.fromarray(found).resize(
             (self.size, self.size), PIL.Image.Resampling.BILINEAR, box=outline
         )
-        return np.asarray(resized)
+        return turn.upright(np.asarray(resized))
 
 
-def _centred(side: int, size: int, factor: float) -> tuple[float, float, range]:
-    """Where a centre crop of `size` lies along a side that is resized by 1/`factor`.
-
-    Returns:
-        Its first and last edge, and the pixels from which it is made: Pillow's filter reaches one
-        resized pixel further. The first is a multiple of 8, JPEG's largest scale.
-    """
+def _centred(side: int, size: int, factor: float) -> Edges:
+    """Where a centre crop of `size` lies along a side that is resized by 1/`factor`."""
     resized = round(side / factor)
     offset = (resized - size) // 2
-    first, last = offset * side / resized, (offset + size) * side / resized
+    return offset * side / resized, (offset + size) * side / resized
+
+
+def _pixels_for(edges: Edges, side: int, factor: float) -> range:
+    """The pixels along a side from which a part of it is made that is resized by 1/`factor`.
+
+    Pillow's filter reaches one resized pixel further. The first is a multiple of 8, JPEG's largest
+    scale.
+    """
     reach = math.ceil(factor) + 1
-    start = max(0, int(first) - reach) // 8 * 8
-    return first, last, range(start, min(side, math.ceil(last) + reach))
+    start = max(0, int(edges[0]) - reach) // 8 * 8
+    return range(start, min(side, math.ceil(edges[1]) + reach))
 
 
 def resize_into(target: np.ndarray, image: np.ndarray) -> None:
@@ -220,6 +232,11 @@ def resize_into(target: np.ndarray, image: np.ndarray) -> None:
         across, down = (np.array((side, 1 - 2 * side, side), np.float32) for side in sides)
         image = cv2.sepFilter2D(image, -1, across, down)
     cv2.resize(image, (width, height), dst=target, interpolation=cv2.INTER_LINEAR)
+
+
+def _turn_of(image: Image) -> Turn:
+    """Arrays are upright."""
+    return UPRIGHT if isinstance(image, np.ndarray) else image.turn
 
 
 def _region(image: Image, box: Box, size: int, *, fast: bool) -> np.ndarray:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from wae_jax.data.bad import BadRecordError
-from wae_jax.data.images.decode import DecodeError, EncodedImage, decode
+from wae_jax.data.images.decode import DecodeError, EncodedImage, Reading, decode
 from wae_jax.data.sources.base import Source
 
 # CIFAR-10's training split takes 154 MB; photos never qualify, as their shapes vary.
@@ -22,11 +22,12 @@ class DecodedRecords:
 
     Attributes:
         source: what is read.
+        reading: how its image files are read.
         kept: whether decoded images stay in memory.
     """
 
-    def __init__(self, source: Source):
-        self.source = source
+    def __init__(self, source: Source, reading: Reading | None = None):
+        self.source, self.reading = source, reading or Reading()
         self._lock = threading.Lock()
         self._images: np.ndarray | None = None
         self._labels = np.full(len(source), -1, np.int32)  # -1: not decoded yet
@@ -46,7 +47,7 @@ class DecodedRecords:
         """
         if not self.kept:
             encoded, labels = self._read_encoded(records)
-            return map(EncodedImage, encoded), labels
+            return (EncodedImage(data, self.reading) for data in encoded), labels
         missing = np.unique(records[self._labels[records] < 0])
         if len(missing):
             self._remember(missing)
@@ -65,7 +66,7 @@ class DecodedRecords:
         encoded, labels = self._read_encoded(records)
         images = self._memory()
         for record, data in zip(records, encoded, strict=True):
-            image = decode(data)
+            image = decode(data, self.reading)
             if image.shape != images.shape[1:]:
                 raise DecodeError(
                     f"its image has shape {image.shape} and not {images.shape[1:]} as the "
@@ -83,4 +84,4 @@ class DecodedRecords:
         return encoded, np.array(labels, np.int32)
 
     def __reduce__(self):
-        return DecodedRecords, (self.source,)
+        return DecodedRecords, (self.source, self.reading)

@@ -11,7 +11,7 @@ import PIL.Image
 import simplejpeg
 from tensorflow_datasets.datasets.imagenet2012 import imagenet2012_dataset_builder as tfds_imagenet
 
-from wae_jax.data.images.decode import DecodeError, decode
+from wae_jax.data.images.decode import DecodeError, Reading, decode
 
 # Values of the feature `file_name`.
 NAMES = frozenset([*tfds_imagenet.CMYK_IMAGES, *tfds_imagenet.PNG_IMAGES])
@@ -38,7 +38,7 @@ def to_rgb_jpeg(data: bytes) -> bytes:
 def _decode(data: bytes, image: PIL.Image.Image) -> np.ndarray:
     """Decodes to uint8 (H, W, 3) RGB; `image` is what Pillow makes of the same bytes."""
     if image.format != "JPEG":
-        return decode(data)
+        return decode(data, Reading(exif_orientation=False))  # TFDS ignores it
     if image.mode != "CMYK":
         return simplejpeg.decode_jpeg(data, "RGB", fastdct=True)
     try:

@@ -21,6 +21,7 @@ from wae_jax.data.sources.base import Source, SourceInfo
 from wae_jax.data.sources.classes import Classes
 from wae_jax.data.sources.open_files import cannot_open
 from wae_jax.errors import UserError
+from wae_jax.runtime.files import NotRegularError, open_regular
 
 NAME = "folder"
 # The photos in the folder of a data set: {split: {class: photos}}.
@@ -50,11 +51,13 @@ class FolderSource(Source):
     def _read_file(self, index: int) -> bytes:
         path = self._path(index)
         try:
-            descriptor = os.open(path, os.O_RDONLY)
+            file = open_regular(path)
+        except NotRegularError as error:
+            raise BadRecordError(f"it cannot be read: {error.strerror}") from error
         except OSError as error:
             raise cannot_open(path, error) from error
         try:
-            with open(descriptor, "rb") as file:
+            with file:
                 return file.read()
         except OSError as error:
             raise BadRecordError(f"it cannot be read: {error.strerror}") from error
