@@ -27,7 +27,8 @@ from configs import quickstart  # noqa: E402
 from wae_jax.checkpoints import folders  # noqa: E402
 from wae_jax.config import settings_from_config  # noqa: E402
 from wae_jax.evaluation.evaluator import evaluate_checkpoint  # noqa: E402
-from wae_jax.evaluation.predict import predict_files  # noqa: E402
+from wae_jax.evaluation.predict import predict  # noqa: E402
+from wae_jax.evaluation.predictor import of_checkpoint  # noqa: E402
 from wae_jax.study import study  # noqa: E402
 from wae_jax.study.sub_images import draw_sub_images  # noqa: E402
 from wae_jax.training.loop import train  # noqa: E402
@@ -83,7 +84,7 @@ def scores(workdir: Path):
 
 def predicted(workdir: Path, scratch: Path):
     PIL.Image.fromarray(IMAGES[0]).save(scratch / "image.png")
-    (prediction,) = predict_files(str(workdir), [str(scratch / "image.png")])
+    (prediction,) = predict(of_checkpoint(str(workdir)), [str(scratch / "image.png")])
     return [probability for _, _, probability in prediction.classes]
 
 

@@ -1,32 +1,36 @@
-"""Classes of image files."""
+"""Classes of image files; decoded by threads while the network computes."""
 
+import contextlib
 import dataclasses
 import json
 import os
+import queue
 import stat
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
+import cv2
 import numpy as np
 
 from wae_jax import data
-from wae_jax.checkpoints import folders
-from wae_jax.checkpoints.load import load_step
-from wae_jax.config import settings_from_config
 from wae_jax.errors import UserError
-from wae_jax.inference.fold import for_inference
-from wae_jax.models.classifier import scores_of
+from wae_jax.evaluation.predictor import Predictor
+from wae_jax.runtime.files import open_regular
+from wae_jax.runtime.machine import usable_cores
 
-BATCH_SIZE = 16
+# Batches that are decoded ahead of the network.
+_AHEAD = 2
+_SECONDS_BETWEEN_LOOKS = 0.1  # of a thread that has to notice that nobody wants its photos any more
+_NO_IMAGES = f"no image files in it (they end in {', '.join(data.PHOTO_SUFFIXES)})"
 
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
     """The likeliest classes of one image, (number, name, probability), likeliest first.
 
-    The name is empty where the checkpoint has none.
+    The name is empty where the network has none.
     """
 
     file: str
@@ -53,95 +57,176 @@ class Prediction:
             }
         )
 
+    def as_row(self) -> list:
+        """The file, then number, name and probability of each class."""
+        row: list = [self.file]
+        for number, name, probability in self.classes:
+            row += [number, name, round(probability, 6)]
+        return row
 
-def find_images(paths: Sequence[str]) -> tuple[list[Path], list[str]]:
+
+@dataclasses.dataclass(frozen=True)
+class Skipped:
+    """A file or folder that could not be read, and why."""
+
+    file: str
+    reason: str
+
+    def as_text(self) -> str:
+        """One line."""
+        return " ".join(f"skipped {self.file}: {self.reason}".splitlines())
+
+
+# What is to be read, or cannot be.
+Found = str | Skipped
+
+
+def find_images(paths: Sequence[str]) -> list[Found]:
     """The files themselves, and the image files in folders (at any depth), sorted.
 
-    Returns:
-        The files, and a sentence for every folder that cannot be searched.
-
     Raises:
-        UserError: A path that does not exist, or folders without any image.
+        UserError: a path that does not exist, or no image files in a folder or at all.
     """
-    found, closed = [], []
-    for path in map(Path, paths):
+    found: list[Found] = []
+    for path in paths:
         try:
-            is_folder = stat.S_ISDIR(path.stat().st_mode)
+            inside = _expand(path)
         except OSError as error:
             raise UserError(f"cannot read {path}: {error.strerror}") from error
-        if not is_folder:
-            found.append(path)
-            continue
-        unread: list[OSError] = []
-        inside = sorted(
-            Path(folder, name)
-            for folder, _, names in os.walk(path, onerror=unread.append)
-            for name in names
-            if Path(name).suffix.lower() in data.PHOTO_SUFFIXES
-        )
-        if not inside and not unread:
-            raise UserError(
-                f"no image files in {path} (they end in {', '.join(data.PHOTO_SUFFIXES)})"
-            )
+        if inside == [Skipped(path, _NO_IMAGES)]:
+            raise UserError(f"{path}: {_NO_IMAGES}")
         found += inside
-        closed += [f"the folder {error.filename} ({error.strerror})" for error in unread]
-    if not found:
-        raise UserError(f"no image files: cannot read {_few(closed)}")
-    return found, closed
+    closed = [item for item in found if isinstance(item, Skipped)]
+    if len(closed) == len(found):
+        raise UserError(
+            "no image files: cannot read " + "; ".join(f"{s.file} ({s.reason})" for s in closed[:3])
+        )
+    return found
 
 
-def predict_files(checkpoint: str, paths: Sequence[str], *, top: int = 5) -> Iterator[Prediction]:
-    """The ``top`` classes of every image, as the network sees them in evaluation.
+def find_listed(lines: Iterable[bytes]) -> Iterator[Found]:
+    """The same of a list of paths, one a line, while it is being read.
 
-    Raises:
-        UserError: No usable checkpoint, no such file; at the end, files that are no images and
-            folders that cannot be searched.
+    What does not exist, or is empty, is passed on as skipped.
     """
-    if top < 1:
-        raise UserError(f"--top is {top}; it must be at least 1")
-    files, closed = find_images(paths)
-    model, variables, meta = load_step(folders.find(checkpoint))
-    settings = settings_from_config(meta["config"]).data
-    model, variables = for_inference(model, variables)
-
-    @jax.jit
-    def probabilities(variables, images):
-        return jax.nn.softmax(scores_of(model, variables, images))
-
-    names = meta["class_names"] or [""] * meta["num_classes"]
-    bad = []
-    size = settings.image_size
-    resize = data.make_transform("imagenet", size, train=False)
-    batch_size = min(BATCH_SIZE, len(files))
-    for start in range(0, len(files), batch_size):
-        good: list[Path] = []
-        images = np.zeros((batch_size, size, size, 3), np.uint8)
-        for file in files[start : start + batch_size]:
+    for line in lines:
+        path = os.fsdecode(line.rstrip(b"\r\n"))
+        if path:
             try:
-                image = data.decode(file.read_bytes())
-            except data.DecodeError:
-                bad.append(f"{file} (no image, or damaged)")
-                continue
+                yield from _expand(path)
             except OSError as error:
-                bad.append(f"{file} ({error.strerror})")
+                yield Skipped(path, error.strerror or str(error))
+
+
+def _expand(path: str) -> list[Found]:
+    """A file, or the image files in a folder; raises OSError where there is neither."""
+    if not stat.S_ISDIR(os.stat(path).st_mode):
+        return [path]
+    unread: list[OSError] = []
+    inside = sorted(
+        Path(folder, name)
+        for folder, _, names in os.walk(path, onerror=unread.append)
+        for name in names
+        if Path(name).suffix.lower() in data.PHOTO_SUFFIXES
+    )
+    closed = [
+        Skipped(f"the folder {error.filename}", error.strerror or str(error)) for error in unread
+    ]
+    if not inside and not closed:
+        return [Skipped(path, _NO_IMAGES)]
+    return [*closed, *map(str, inside)]
+
+
+def predict(
+    predictor: Predictor, files: Iterable[Found], *, top: int = 5, patience: float | None = None
+) -> Iterator[Prediction | Skipped]:
+    """The ``top`` classes of every image, as the network sees them in evaluation, in their order.
+
+    Args:
+        predictor: the network.
+        files: whose classes are wanted; gone through on another thread, some batches ahead.
+        top: how many classes.
+        patience: seconds after which a batch that is not full is classified all the same, where
+            ``files`` have to be waited for; None: only full batches, until the end.
+    """
+    images: list[np.ndarray] = []
+    waiting: list[Found] = []
+
+    def flush() -> Iterator[Prediction | Skipped]:
+        rows = iter(predictor.classify(images) if images else ())
+        for file in waiting:
+            yield (
+                file if isinstance(file, Skipped) else _prediction(predictor, file, next(rows), top)
+            )
+        images.clear()
+        waiting.clear()
+
+    cv2.setNumThreads(1)  # there are threads enough
+    with _decoding(predictor, files) as decoded:
+        while True:
+            try:
+                item = decoded.get(timeout=patience if waiting else None)
+            except queue.Empty:
+                yield from flush()
                 continue
-            # Small images of the right size are evaluated uncropped.
-            as_is = settings.augmentation == "small" and image.shape == (size, size, 3)
-            images[len(good)] = image if as_is else resize([image], np.zeros((1, 0)))[0]
-            good.append(file)
-        rows = np.asarray(probabilities(variables, jnp.asarray(images)))
-        for file, row in zip(good, rows, strict=False):
-            best = np.argsort(-row, stable=True)[:top]
-            yield Prediction(str(file), tuple((int(i), names[i], float(row[i])) for i in best))
-    problems = []
-    if bad:
-        problems.append(f"{len(bad)} of {len(files)} files cannot be read: {_few(bad)}")
-    if closed:
-        problems.append(f"photos may be missing, cannot read {_few(closed)}")
-    if problems:
-        raise UserError("; ".join(problems))
+            if item is None:
+                break
+            file, image = item.result() if isinstance(item, Future) else (item, None)
+            waiting.append(file)
+            if image is not None:
+                images.append(image)
+            if not images or len(images) == predictor.batch_size:
+                yield from flush()
+    yield from flush()
 
 
-def _few(items: Sequence[str]) -> str:
-    more = f" and {len(items) - 3} more" if len(items) > 3 else ""
-    return "; ".join(items[:3]) + more
+def _prediction(predictor: Predictor, file: str, row: np.ndarray, top: int) -> Prediction:
+    best = np.argsort(-row, stable=True)[:top]
+    return Prediction(file, tuple((int(i), predictor.name(i), float(row[i])) for i in best))
+
+
+def _prepared(predictor: Predictor, file: str) -> tuple[Found, np.ndarray | None]:
+    """The file with its image, or why there is none."""
+    try:
+        with open_regular(file) as opened:
+            encoded = opened.read()
+        return file, predictor.prepare(encoded)
+    except (OSError, data.DecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        return Skipped(file, reason), None
+
+
+@contextlib.contextmanager
+def _decoding(predictor: Predictor, files: Iterable[Found]) -> Iterator[queue.Queue]:
+    """A queue of futures of :func:`_prepared`, or what was skipped; None at the end.
+
+    Bounded: what is decoded waits until the network has taken what came before.
+    """
+    decoded: queue.Queue = queue.Queue(_AHEAD * predictor.batch_size)
+    pool = ThreadPoolExecutor(usable_cores())
+    stop = threading.Event()
+
+    def put(item) -> None:
+        while not stop.is_set():
+            with contextlib.suppress(queue.Full):
+                return decoded.put(item, timeout=_SECONDS_BETWEEN_LOOKS)
+
+    def feed() -> None:
+        try:
+            for file in files:
+                if stop.is_set():
+                    return
+                put(file if isinstance(file, Skipped) else pool.submit(_prepared, predictor, file))
+            put(None)
+        except Exception as error:
+            failed: Future = Future()
+            failed.set_exception(error)
+            put(failed)
+
+    # A daemon: it may be waiting for a line when the program ends.
+    threading.Thread(target=feed, daemon=True).start()
+    try:
+        yield decoded
+    finally:
+        stop.set()
+        pool.shutdown(wait=False, cancel_futures=True)

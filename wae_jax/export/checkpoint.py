@@ -117,6 +117,7 @@ def _network(
             "filter": "bilinear, antialiased",
             "centre_crop": settings.image_size,
             "as_is_if_of_that_size": settings.augmentation == "small",
+            "exif_orientation": settings.exif_orientation,
         },
         "checkpoint_sha256": sha256,
         "stage": meta["stage"],

@@ -175,7 +175,7 @@ class EncodedImage:
                     pass  # the whole file will tell
         return self._decode(self._data, (height, width), scale=scale, fast=fast)
 
-    def _decode(self, data, shape: tuple[int, int], *, scale: int = 1, fast: bool) -> np.ndarray:
+    def _decode(self, data, shape: tuple[int, ...], *, scale: int = 1, fast: bool) -> np.ndarray:
         height, width = (-(-side // scale) for side in shape)
         image = np.empty((height, width, 3), np.uint8)
         try:

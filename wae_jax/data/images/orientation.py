@@ -73,10 +73,8 @@ class Turn:
     def stored_box(self, box: Box, shape: tuple[int, ...]) -> Box:
         """The same in whole pixels."""
         top, left, height, width = box
-        (top, bottom), (left, right) = self.stored_edges(
-            (top, top + height), (left, left + width), shape
-        )
-        return int(top), int(left), int(bottom - top), int(right - left)
+        down, across = self.stored_edges((top, top + height), (left, left + width), shape)
+        return int(down[0]), int(across[0]), int(down[1] - down[0]), int(across[1] - across[0])
 
 
 UPRIGHT = Turn()
