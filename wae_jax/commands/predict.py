@@ -7,6 +7,7 @@ Prints a result for each image as soon as it is there. A file that cannot be rea
 stderr and passed over. Photos are turned upright as their Exif says.
 """
 
+import contextlib
 import csv
 import dataclasses
 import sys
@@ -85,15 +86,18 @@ def _predict(options) -> None:
         top=options.top,
         patience=_PATIENCE if listed else None,
     )
-    with progress_bar("predicting", len(found), unit="photo") as bar:
-        bar.disable = bar.disable or listed or sys.stdout.isatty()
+    # Where results scroll by, or lines are kept of what was passed over, a bar would be in the way.
+    shown = not listed and sys.stderr.isatty() and not sys.stdout.isatty()
+    bar = progress_bar("predicting", len(found), unit="photo") if shown else None
+    with bar or contextlib.nullcontext():
         for result in results:
             if isinstance(result, predict.Skipped):
                 say(result.as_text())
                 skipped += 1
             else:
                 write(result)
-            bar.update()
+            if bar:
+                bar.update()
     if skipped and options.strict:
         sys.stdout.flush()
         raise SystemExit(1)

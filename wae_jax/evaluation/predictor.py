@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 import PIL.Image
+import simplejpeg
 
 from wae_jax import data
 from wae_jax.checkpoints import folders
@@ -21,6 +22,7 @@ from wae_jax.models.classifier import scores_of
 BATCH_SIZE = 16
 # Decoded, such an image takes 64 MB and more: one at a time.
 _LARGE = 64_000_000 // 3
+_JPEG_MAGIC = b"\xff\xd8\xff"
 _one_large = threading.Lock()
 
 
@@ -74,6 +76,9 @@ class Predictor:
 def _pixels(encoded: bytes) -> int:
     """What the header says; 0 where it cannot be read."""
     try:
+        if encoded.startswith(_JPEG_MAGIC):  # Pillow would take a fifth of the time of decoding it
+            height, width, *_ = simplejpeg.decode_jpeg_header(encoded)
+            return height * width
         with PIL.Image.open(io.BytesIO(encoded)) as image:
             return image.width * image.height
     except Exception:  # whatever it is, decoding will tell
