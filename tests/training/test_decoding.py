@@ -12,9 +12,9 @@ def test_a_run_decodes_each_image_once(tiny_config, cifar10, tmp_path, monkeypat
     """Over epochs, stages and evaluations, whose loaders share what the run keeps."""
     times = collections.Counter()
 
-    def counting(data):
+    def counting(data, reading):
         times[data] += 1
-        return decode(data)
+        return decode(data, reading)
 
     monkeypatch.setattr(records, "decode", counting)
     changes = TWO_BRANCHES | {

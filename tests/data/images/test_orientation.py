@@ -63,6 +63,17 @@ def test_the_whole_image_is_pillows_upright_one(photos, kind, orientation):
         np.testing.assert_array_equal(TURNS[orientation].stored(expected), stored)
 
 
+@pytest.mark.parametrize("orientation", TURNS)
+def test_a_large_png_is_read_with_less_memory_and_alike(photos, orientation, monkeypatch):
+    data = tagged(photos[1], "PNG", orientation)
+    expected = decode(data), decode(data, AS_STORED)
+    monkeypatch.setattr("wae_jax.data.images.decode._LARGE", 0)
+    np.testing.assert_array_equal(decode(data), expected[0])
+    np.testing.assert_array_equal(decode(data, AS_STORED), expected[1])
+    with pytest.raises(DecodeError, match="cut short"):
+        decode(data[: len(data) // 2])
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 @pytest.mark.parametrize("orientation", TURNS)
 @pytest.mark.parametrize("size", [224, 64, 30])
@@ -90,6 +101,20 @@ def test_a_training_crop_of_a_turned_photo_is_that_of_the_upright_one(photos, or
             assert np.abs(found - expected).mean() < (2.5 if kind == "JPEG" else 0.2)
 
 
+@pytest.mark.parametrize("orientation", TURNS)
+@pytest.mark.parametrize("size", [30, 64])
+def test_very_large_images_are_shrunk_before_they_are_resized(
+    photos, orientation, size, monkeypatch
+):
+    """With less memory, to nearly the same."""
+    transform = make_transform("imagenet", size, train=False)
+    data = [tagged(photo, "PNG", orientation) for photo in photos]
+    expected = transform(map(EncodedImage, data), np.empty((2, 0))).astype(int)
+    monkeypatch.setattr("wae_jax.data.images.decode._LARGE", 20_000)
+    found = transform(map(EncodedImage, data), np.empty((2, 0)))
+    assert 0 < np.abs(found - expected).mean() < 1.2
+
+
 def test_damaged_exif_leaves_a_photo_as_it_is(photos):
     data = tagged(photos[0], "JPEG", 6)
     at = data.index(b"Exif\0\0") + 6
@@ -102,7 +127,9 @@ def test_damaged_exif_leaves_a_photo_as_it_is(photos):
     assert turn_of_png(tagged(photos[0], "PNG", 9)) == UPRIGHT  # no such orientation
 
 
-def test_pixels_of_16_bits_are_scaled_and_of_32_refused():
+@pytest.mark.parametrize("large", [0, 1 << 24])
+def test_pixels_of_16_bits_are_scaled_and_of_32_refused(large, monkeypatch):
+    monkeypatch.setattr("wae_jax.data.images.decode._LARGE", large)
     gray = (np.arange(64 * 64, dtype=np.uint32).reshape(64, 64) * 16).astype(np.uint16)
     expected = np.repeat((gray >> 8).astype(np.uint8)[..., None], 3, axis=2)
     file = io.BytesIO()
@@ -124,7 +151,7 @@ def huge_png(width, height):
         return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
 
     pack = zlib.compressobj(9)
-    lines = b"".join(pack.compress(bytes(1 + width // 8)) for _ in range(height)) + pack.flush()
+    lines = b"".join(pack.compress(bytes(1 + -(-width // 8))) for _ in range(height)) + pack.flush()
     header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
     parts = chunk(b"IHDR", header), chunk(b"IDAT", lines), chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)

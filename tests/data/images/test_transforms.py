@@ -96,13 +96,6 @@ def test_decode_tiff_of_more_than_8_bits():
             decode(file.getvalue())
 
 
-def test_decode_ignores_orientation():
-    exif = PIL.Image.Exif()
-    exif[0x0112] = 6  # turn by 90 degrees
-    for kind in ("JPEG", "PNG"):
-        assert decode(encode(smooth_image(20, 30), kind, exif=exif)).shape == (20, 30, 3)
-
-
 @pytest.mark.parametrize(
     ("kind", "mode"), [("JPEG", "RGB"), ("JPEG", "CMYK"), ("PNG", "RGB"), ("WEBP", "RGB")]
 )

@@ -1,8 +1,8 @@
 """Decoding image files to uint8 RGB (H, W, 3), whole or only the part that a crop needs.
 
-JPEG goes through simplejpeg (libjpeg-turbo), PNG through OpenCV, everything else, CMYK included,
-through Pillow. Images are turned upright as their Exif says; of several pages or frames the first
-counts. Sizes are read from the header and checked before anything is decoded.
+JPEG goes through simplejpeg (libjpeg-turbo), large PNG through OpenCV, everything else, CMYK
+included, through Pillow. Images are turned upright as their Exif says; of several pages or frames
+the first counts. Sizes are read from the header and checked before anything is decoded.
 """
 
 import dataclasses
@@ -29,9 +29,12 @@ from wae_jax.data.images.orientation import (
 # What the names of photos in folders end in, in any case; a file that is named may have any name.
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
-_JPEG_MAGIC, _PNG_MAGIC, _JPEG_END = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"\xff\xd9"
+_JPEG_MAGIC, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
+_PNG_MAGIC, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND"
 _CV2_FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 _PNG_SIZE = slice(16, 24)  # width and height, of four bytes each
+# In pixels. For PNG of more OpenCV, with half of Pillow's memory; but it prints what it finds.
+_LARGE = 1 << 24
 _ERRORS = (
     OSError,
     MemoryError,
@@ -62,8 +65,8 @@ class Reading:
 
     Attributes:
         exif_orientation: turn them upright, where Exif says how.
-        max_pixels: larger images are refused before they are decoded. Formats other than JPEG and
-            PNG also have Pillow's own limit, which is the default here.
+        max_pixels: larger images are refused before they are decoded. Where Pillow decodes, it has
+            a limit of its own too, which is the default here.
     """
 
     exif_orientation: bool = DataSettings.exif_orientation
@@ -137,8 +140,9 @@ class EncodedImage:
     def region(self, box: Box, size: tuple[int, int], *, fast: bool) -> np.ndarray:
         """Decodes a part of the stored image, at a smaller scale if that still has `size` pixels.
 
-        Only JPEG can do that, and of baseline JPEG only the rows down to the part's last are
-        decoded; damage below is not seen then. A file without a JPEG's end is decoded whole.
+        Of baseline JPEG only the rows down to the part's last are decoded; damage below is not seen
+        then. A file without a JPEG's end is decoded whole. Other formats are decoded whole before,
+        and their parts come smaller only where they are very large.
 
         Args:
             box: the part, in the image as it is stored, not turned (`turn.stored_box`).
@@ -150,11 +154,12 @@ class EncodedImage:
             uint8 (h, w, 3): the box as stored, or at 1/2, 1/4 or 1/8 scale. May be a view.
         """
         top, left, height, width = box
-        if self._image is not None:
-            return self._image[top : top + height, left : left + width]
         scale = max(
             s for s in (1, 2, 4, 8) if s == 1 or (height >= s * size[0] and width >= s * size[1])
         )
+        if self._image is not None:
+            part = self._image[top : top + height, left : left + width]
+            return _shrink(part, scale) if height * width > _LARGE else part
         image = self._rows_until(top + height, scale, fast)
         if scale == 1:
             return image[top : top + height, left : left + width]
@@ -234,10 +239,13 @@ def _decode_other(data: bytes, reading: Reading) -> tuple[np.ndarray, Turn]:
     if data.startswith(_PNG_MAGIC):
         width, height = np.frombuffer(data[_PNG_SIZE], ">u4").tolist()
         reading.check(height, width)
-        rgb = cv2.imdecode(np.frombuffer(data, np.uint8), _CV2_FLAGS)
-        if rgb is None:
-            raise ValueError("PNG is cut short or damaged")
-        return rgb, turn_of_png(data) if reading.exif_orientation else UPRIGHT
+        if _PNG_END not in data:  # Pillow is content with pixels without checksum and end
+            raise ValueError("PNG is cut short")
+        if height * width > _LARGE:
+            rgb = cv2.imdecode(np.frombuffer(data, np.uint8), _CV2_FLAGS)
+            if rgb is None:
+                raise ValueError("PNG is cut short or damaged")
+            return rgb, turn_of_png(data) if reading.exif_orientation else UPRIGHT
     with PIL.Image.open(io.BytesIO(data)) as image:
         reading.check(image.height, image.width)
         if image.mode in ("I", "F"):
@@ -246,15 +254,23 @@ def _decode_other(data: bytes, reading: Reading) -> tuple[np.ndarray, Turn]:
             )
         turn = turn_of_opened(image)
         image.load()
-        # TIFF also has pixels of 16 bits, which Pillow would clip and not scale.
-        if image.mode.startswith("I;16"):
-            gray = (np.asarray(image) >> 8).astype(np.uint8)
-            pixels = np.repeat(gray[..., None], 3, axis=2)
-        else:
-            pixels = np.array(image.convert("RGB"))
+        pixels = _rgb(image)
         if image.format == "TIFF":  # these Pillow has turned already
-            return (pixels, UPRIGHT) if reading.exif_orientation else (turn.stored(pixels), UPRIGHT)
+            return (pixels if reading.exif_orientation else turn.stored(pixels)), UPRIGHT
         return pixels, turn if reading.exif_orientation else UPRIGHT
+
+
+def _shrink(image: np.ndarray, scale: int) -> np.ndarray:
+    """The mean of blocks of so many pixels, as far as there are whole ones."""
+    height, width = (side // scale for side in image.shape[:2])
+    whole = image[: height * scale, : width * scale]
+    return cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def _rgb(image: PIL.Image.Image) -> np.ndarray:
+    if image.mode.startswith("I;16"):  # 16 bits, which Pillow would clip and not scale
+        return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _error(data: bytes, error: Exception | str) -> DecodeError:

@@ -184,8 +184,8 @@ class ImageNetEval:
         outline = (
             (left - columns.start) / scale,
             (top - rows.start) / scale,
-            (right - columns.start) / scale,
-            (bottom - rows.start) / scale,
+            min((right - columns.start) / scale, found.shape[1]),
+            min((bottom - rows.start) / scale, found.shape[0]),
         )
         resized = PIL.Image.fromarray(found).resize(
             (self.size, self.size), PIL.Image.Resampling.BILINEAR, box=outline
