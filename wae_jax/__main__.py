@@ -1,8 +1,10 @@
+# PYTHON_ARGCOMPLETE_OK
 """The commands of the package: ``wae-jax COMMAND``, or ``python -m wae_jax COMMAND``."""
 
 import importlib
 import sys
 
+from wae_jax.commands import completion
 from wae_jax.runtime.console import fail
 
 # Each has its module in wae_jax.commands, with dashes as underscores.
@@ -10,6 +12,7 @@ COMMANDS = {
     "train": "train a classifier, all stages of its config",
     "evaluate": "accuracy of a checkpoint on a whole split",
     "predict": "classes of image files",
+    "summary": "parts, layers, parameters and MACs of a network",
     "export": "a checkpoint as an ONNX or StableHLO file",
     "bench": "cost and speed of methods against full resolution",
     "study": "train variants of a config and compare them",
@@ -22,6 +25,8 @@ COMMANDS = {
 
 def main() -> None:
     """Runs the command that the command line names; imports only what it needs."""
+    if completion.wanted():
+        completion.complete_commands(COMMANDS, lambda name: _module(name).main([]))
     if not sys.argv[1:]:
         fail(f"name a command, one of: {', '.join(COMMANDS)}; see wae-jax --help")
     name, *arguments = sys.argv[1:]
@@ -33,8 +38,11 @@ def main() -> None:
         return
     if name not in COMMANDS:
         fail(f"no command {name!r}; there are: {', '.join(COMMANDS)}; see wae-jax --help")
-    module = importlib.import_module(f"wae_jax.commands.{name.replace('-', '_')}")
-    module.main(arguments)
+    _module(name).main(arguments)
+
+
+def _module(command: str):
+    return importlib.import_module(f"wae_jax.commands.{command.replace('-', '_')}")
 
 
 if __name__ == "__main__":

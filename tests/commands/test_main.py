@@ -1,5 +1,6 @@
 """wae-jax itself, and what all commands have in common."""
 
+import resource
 import subprocess
 import sys
 
@@ -31,7 +32,7 @@ def python(root, env, code, *arguments, **options):
 
 def test_the_table_has_every_command(root):
     modules = {path.stem for path in (root / "wae_jax" / "commands").glob("*.py")}
-    helpers = {"__init__", "flags", "options"}
+    helpers = {"__init__", "completion", "flags", "options"}
     assert {name.replace("-", "_") for name in program.COMMANDS} == modules - helpers
 
 
@@ -41,9 +42,12 @@ def test_help_names_every_command(succeed):
 
 
 @pytest.mark.parametrize("name", program.COMMANDS)
-def test_help_of_a_command_has_an_example_and_needs_no_jax(name, root, run_env):
+def test_help_of_a_command_has_an_example_and_comes_at_once(name, root, run_env):
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = python(root, run_env, ON_ITS_OWN, name, "--help", text=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 0, done.stderr
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2  # seconds
     assert f" {name} --" in done.stdout or f" {name} imagenet2012 --" in done.stdout
     assert done.stdout.splitlines()[-1] == "False"
 

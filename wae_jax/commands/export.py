@@ -23,7 +23,9 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--format", required=True, choices=tuple(SUFFIXES))
     parser.add_argument("--out", required=True, metavar="FILE", help="ends in .onnx or .stablehlo")
     parser.add_argument(
+        "--batch_size",
         "--batch",
+        dest="batch",
         type=_batch,
         default=1,
         metavar=f"N|{ANY}",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from absl import flags
 
+from wae_jax.commands import completion
 from wae_jax.errors import UserError
 from wae_jax.runtime import process
 from wae_jax.runtime.console import fail
@@ -66,6 +67,8 @@ def run_with_flags(
         argv: The command line; begins with the program's name.
         flag_values: The flags that ``main`` reads.
     """
+    if completion.wanted():
+        completion.complete_flags(flag_values)
     if {"--help", "-help", "-h"} & set(argv):
         print(f"{sys.modules[main.__module__].__doc__}\n{flag_values.get_help()}")
         raise SystemExit(0)

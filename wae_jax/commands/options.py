@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from wae_jax.commands import completion
 from wae_jax.errors import UserError
 from wae_jax.runtime.console import fail
 
@@ -18,6 +19,12 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options):
         options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(allow_abbrev=False, **options)
+
+    def parse_args(self, args=None, namespace=None):
+        """As every parser; where the shell asks for completions, it gets them instead."""
+        if completion.wanted():
+            completion.complete(self)
+        return super().parse_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         """Exit status 2."""
