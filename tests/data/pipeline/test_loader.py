@@ -210,9 +210,12 @@ def test_eval_is_in_order_and_repeats(tiny_test):
 def test_loaders_share_decoded_images(tiny_dir, monkeypatch):
     """Over passes, epochs and both kinds of loaders: nothing is read or decoded twice."""
     decoded = []
-    monkeypatch.setattr(
-        wae_jax.data.pipeline.records, "decode", lambda data: decoded.append(data) or decode(data)
-    )
+
+    def counting(data, reading):
+        decoded.append(data)
+        return decode(data, reading)
+
+    monkeypatch.setattr(wae_jax.data.pipeline.records, "decode", counting)
     records = DecodedRecords(open_source("tiny", "test", data_dir=tiny_dir))
     loader = make_eval_loader(records, SmallEval(8), batch_size=4, threads=1)
     first = list(loader)
