@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 from scipy.special import stdtrit
+from tqdm import tqdm
 
 from wae_jax.runtime.console import progress_bar
 
@@ -114,15 +115,18 @@ def time_in_passes(
     seconds: float,
     passes: int = 5,
     pause: float = 0.0,
+    shown: bool = True,
 ) -> dict[Any, Timings]:
     """Measures every cell in several passes over all of them.
 
     cells: what is compared with each other, see :func:`time_interleaved`, by a key that is shown;
         or what times it in another process.
     seconds: for each cell, over all its passes.
+    shown: with a progress bar.
     """
     parts: dict[Any, list[dict[str, np.ndarray]]] = {key: [] for key in cells}
-    with progress_bar("timing", passes * len(cells), unit="cell") as bar:
+    bars = progress_bar("timing", passes * len(cells), unit="cell") if shown else tqdm(disable=True)
+    with bars as bar:
         for number in range(passes):
             for key, calls in cells.items():
                 bar.set_postfix_str(", ".join(map(str, key)))

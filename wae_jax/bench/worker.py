@@ -38,6 +38,10 @@ class Worker:
         """Makes a call in the process; returns how long that took, in seconds."""
         return self._ask("add", key, make)
 
+    def drop(self, key: Hashable) -> None:
+        """Forgets a call, with what it holds."""
+        self._ask("drop", key)
+
     def run(self, key: Hashable) -> np.ndarray:
         """What a call returns."""
         return self._ask("run", key)
@@ -98,6 +102,10 @@ def _add(calls: dict[Hashable, Call], key: Hashable, make: MakeCall) -> float:
     return time.perf_counter() - began
 
 
+def _drop(calls: dict[Hashable, Call], key: Hashable) -> None:
+    del calls[key]
+
+
 def _run(calls: Mapping[Hashable, Call], key: Hashable) -> np.ndarray:
     return np.asarray(calls[key]())
 
@@ -108,4 +116,4 @@ def _time(
     return time_interleaved({name: calls[key] for name, key in keys.items()}, **options)
 
 
-_ORDERS: dict[str, Callable] = {"add": _add, "run": _run, "time": _time}
+_ORDERS: dict[str, Callable] = {"add": _add, "drop": _drop, "run": _run, "time": _time}

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from jax import export
 
 from wae_jax.errors import UserError
 from wae_jax.export import stablehlo
-from wae_jax.export.graph import to_model
+from wae_jax.export.graph import Graph, to_model
 from wae_jax.export.runtimes import import_extra, open_onnxruntime
 from wae_jax.export.simplify import simplify
 from wae_jax.export.trace import IMAGES, trace_images
@@ -56,29 +56,56 @@ def write_onnx(network: Network, path: Path) -> None:
             for one file.
         OSError: the file cannot be written.
     """
-    checker = import_extra("onnx.checker")
-    graph, scores = trace_images(
+    graph, shape = _graph_of(
         lambda x: scores_of(network.model, network.variables, x), network.images_shape()
     )
+    graph.rename(graph.add("Softmax", [SCORES], shape, axis=1), PROBABILITIES)
+    metadata = {
+        key: value if isinstance(value, str) else json.dumps(value)
+        for key, value in network.metadata.items()
+    }
+    _write_graph(graph, path, shape[1], (SCORES, PROBABILITIES), metadata)
+    import_extra("onnx.checker").check_model(str(path), full_check=True)
+
+
+def write_function(function: Callable, shape: tuple, path: Path) -> None:
+    """Writes a function of images alone as an ONNX file: no metadata, nothing checked.
+
+    Args:
+        function: uint8 (B, H, W, C) -> float32 (B, F), named "scores" in the file.
+        shape: of the images.
+        path: the file.
+
+    Raises:
+        UserError, OSError: as :func:`write_onnx`.
+    """
+    graph, found = _graph_of(function, shape)
+    _write_graph(graph, path, found[1], (SCORES,), {})
+
+
+def _graph_of(function: Callable, shape: tuple) -> tuple[Graph, tuple]:
+    """The graph of uint8 images -> scores, and the scores' shape."""
+    import_extra("onnx")
+    graph, scores = trace_images(function, shape)
     (name,) = simplify(graph, [scores.name])
     graph.rename(name, SCORES)
-    classes = scores.shape[1]
-    odds = graph.add("Softmax", [SCORES], scores.shape, axis=1)
-    graph.rename(odds, PROBABILITIES)
+    return graph, scores.shape
+
+
+def _write_graph(
+    graph: Graph, path: Path, features: int, outputs: Sequence[str], metadata: dict[str, str]
+) -> None:
     if sum(array.nbytes for array in graph.constants.values()) > _LARGEST:
         raise UserError("the weights exceed the 2 GiB that one ONNX file can hold")
-    batch = network.batch or "batch"
+    batch, *sides = graph.shapes[IMAGES]
+    batch = batch if isinstance(batch, int) else "batch"
     model = to_model(
         graph,
-        [(IMAGES, np.uint8, (batch, network.size, network.size, 3))],
-        [(out, np.float32, (batch, classes)) for out in (SCORES, PROBABILITIES)],
-        {
-            key: value if isinstance(value, str) else json.dumps(value)
-            for key, value in network.metadata.items()
-        },
+        [(IMAGES, np.uint8, (batch, *sides))],
+        [(out, np.float32, (batch, features)) for out in outputs],
+        metadata,
     )
     path.write_bytes(model.SerializeToString())
-    checker.check_model(str(path), full_check=True)
 
 
 def open_onnx(path: Path) -> Call:
