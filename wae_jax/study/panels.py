@@ -101,12 +101,12 @@ def make_panels(
         detail = units * (split.high - split.high.mean((0, 1, 2)))
         factor = _factor(np.percentile(np.abs(detail), _SEEN), 127.5, math.inf)
         tiles = _tiles(_bytes(127.5 + factor * detail))
-        panels.append(Panel(f"I_H × {factor:g}", tiles, split.high.shape[1:3]))
+        panels.append(Panel(f"I_H, {factor:g}x", tiles, split.high.shape[1:3]))
     if split.rebuilt is not None:
         error = np.abs(split.images - split.rebuilt).mean(-1, keepdims=True)
         factor = _factor(np.percentile(error, _SEEN), 255.0, _MOST_OF_ERROR)
         panels.append(_panel("I' (rebuilt)", split.rebuilt))
-        panels.append(_panel(f"|I - I'| × {factor:g}", np.repeat(factor * error, 3, axis=-1)))
+        panels.append(_panel(f"|I - I'|, {factor:g}x", np.repeat(factor * error, 3, axis=-1)))
     panels += _spectra(split)
     return panels, list(_figures(split))
 
@@ -126,9 +126,7 @@ def _split(model: Classifier, variables: Any, images: np.ndarray) -> _Split:
         return parts
 
     starts = range(0, len(images), BATCH_SIZE)
-    batches = [
-        jax.device_get(compute(variables, images[at : at + BATCH_SIZE])) for at in starts
-    ]
+    batches = [jax.device_get(compute(variables, images[at : at + BATCH_SIZE])) for at in starts]
     parts = jax.tree.map(lambda *each: np.concatenate(each).astype(np.float32), *batches)
     order = slice(None, None, -1 if model.channel_order == "BGR" else 1)
     return _Split(
@@ -196,7 +194,7 @@ def _spectra(split: _Split) -> Iterator[Panel]:
         decibels = 10 * np.log10(np.maximum(power / brightest, 1e-30))
         grey = _bytes(255 * (1 + decibels / DECIBELS))
         coloured = [cv2.applyColorMap(each, cv2.COLORMAP_MAGMA)[..., ::-1] for each in grey]
-        yield Panel(f"spectrum of {name}", np.stack(coloured), power.shape[1:3])
+        yield Panel(f"log-spectrum of {name}", np.stack(coloured), power.shape[1:3])
 
 
 def _power(images: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Photos to look at: files that a user names, or the first ones of a split, as a network sees them."""
+"""Photos to look at, as a network sees them: files that are named, or the first of a split."""
 
 import dataclasses
 from collections.abc import Sequence
