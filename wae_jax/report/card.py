@@ -33,7 +33,10 @@ def make_card(run: RunFiles, costs: Costs | None, classes: Classes | None) -> li
     if costs:
         size = f"{costs.macs:,} MACs an image, {costs.params:,} parameters"
         card.append(("Cost", [f"{size} (inference form, without decoder)."]))
-    card.append(("Recipe", list(_recipe(settings))))
+    origin = run.meta["origin"] if run.meta else None
+    card.append(
+        ("Recipe", [f"Trained elsewhere: {origin}."] if origin else list(_recipe(settings)))
+    )
     card.append(("Data", [_data(run)]))
     if run.step and run.meta:
         card.append(("Checkpoint", [_checkpoint(run)]))
@@ -82,8 +85,9 @@ def _preprocessing(settings: Settings) -> str:
 
 def _output(meta: dict[str, Any]) -> str:
     names = meta["class_names"]
-    shown = f": {', '.join(names[:10])}{', ...' * (len(names) > 10)}" if names else ""
-    return f"Scores of {meta['num_classes']} classes{shown}."
+    more = ", ..." if len(names) > 10 else "."
+    shown = f": {', '.join(names[:10])}{more}" if names else "."
+    return f"Scores of {meta['num_classes']} classes{shown}"
 
 
 def _recipe(settings: Settings) -> Iterator[str]:
@@ -121,6 +125,8 @@ def _stage(stage: StageSettings) -> str:
 
 def _data(run: RunFiles) -> str:
     d = run.settings.data
+    if run.meta and run.meta["origin"]:
+        return f"Evaluated on {d.eval_split} of {d.name}; what it was trained on is not known here."
     position = run.meta["data"] if run.meta else None
     count = position.get("num_examples") if position else None
     size = f" ({count:,} images)" if count else ""
@@ -129,8 +135,7 @@ def _data(run: RunFiles) -> str:
 
 def _checkpoint(run: RunFiles) -> str:
     assert run.step is not None and run.meta is not None  # as the caller checks
-    taken = f", taken from {run.meta['origin']}" if run.meta["origin"] else ""
-    return f"Step {run.meta['step']:,}{taken}; sha256 {manifest.fingerprint(run.step)}."
+    return f"Step {run.meta['step']:,}; sha256 {manifest.fingerprint(run.step)}."
 
 
 def _limits(run: RunFiles, classes: Classes | None) -> Iterator[str]:

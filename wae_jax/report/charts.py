@@ -16,6 +16,7 @@ from wae_jax.study.report import Row
 
 _WIDTH, _HEIGHT = 4.4, 2.7  # inches: readable as they are on a phone
 _POINTS = 300  # of a curve; longer ones are averaged
+_WIDE = 30.0  # largest over smallest value from which on a scale may be logarithmic
 _INK = "#010203"  # stands for the page's own colour until the SVG is written
 # Of middle brightness: seen on white and on black.
 _COLOURS = (
@@ -61,7 +62,9 @@ def stage_charts(stage: str, log: Sequence[dict[str, Any]]) -> list[str]:
         if is_number(value) and name not in _NO_LOSS and not name.startswith("top")
     )
     losses = {name: _curve(trained, name) for name in sorted(names, key=lambda n: n != "loss")}
-    top1 = {"training": _curve(trained, "top1"), "evaluation": _curve(evaluated, "top1")}
+    top1 = {"training": _curve(trained, "top1")}
+    if len(top1["training"]):  # else the stage does not classify
+        top1["evaluation"] = _curve(evaluated, "top1")
     rate = {"learning rate": _curve(trained, "learning_rate")}
     charts = [
         _lines(f"{stage}: loss and its terms", losses, logarithmic=True),
@@ -87,7 +90,8 @@ def _lines(
     curves = {name: points for name, points in curves.items() if len(points)}
     if not curves:
         return ""
-    positive = all((points[:, 1] > 0).all() for points in curves.values())
+    values = np.concatenate([points[:, 1] for points in curves.values()])
+    wide = values.min() > 0 and values.max() > _WIDE * values.min()
 
     def draw(figure):
         axis = figure.subplots()
@@ -101,7 +105,7 @@ def _lines(
                 markersize=4,
                 label=name,
             )
-        if logarithmic and positive:
+        if logarithmic and wide:
             axis.set_yscale("log")
             axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
             axis.yaxis.set_minor_formatter(lambda value, _: "")

@@ -121,7 +121,8 @@ def view_run(run: RunFiles, options: Options) -> RunView:
         if network is not None:
             costs = measure_costs(network, options.seconds)
             classes = attempt("classes", lambda: _classes(run, network, held, options))
-        photos = attempt("photos", lambda: _photos(run, held, options.photos)) or []
+        if settings.model.frontend.name != "identity":
+            photos = attempt("photos", lambda: _photos(run, held, options.photos)) or []
     if costs and costs.warning:
         notes.append(f"The times are worth little: {costs.warning}.")
     status, finished = _status(run)

@@ -96,7 +96,9 @@ def make_panels(
     """
     split = _split(model, variables, images)
     low, units = _as_image(split.low, split.images)
-    panels = [Panel("I", images, images.shape[1:3]), _panel("I_L", low)]
+    panels = [Panel("I", images, images.shape[1:3])]
+    if low.shape != images.shape:  # else I_L is the image itself
+        panels.append(_panel("I_L", low))
     if split.high is not None:
         detail = units * (split.high - split.high.mean((0, 1, 2)))
         factor = _factor(np.percentile(np.abs(detail), _SEEN), 127.5, math.inf)

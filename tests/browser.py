@@ -57,7 +57,11 @@ class Page:
 
     def requests(self) -> list[str]:
         """Addresses that the last page asked for, without ``data:``."""
-        asked = [params["request"]["url"] for m, params in self._events if m == "Network.requestWillBeSent"]
+        asked = [
+            params["request"]["url"]
+            for m, params in self._events
+            if m == "Network.requestWillBeSent"
+        ]
         return [url for url in asked if not url.startswith("data:")]
 
     def value(self, expression: str):
