@@ -23,7 +23,8 @@ _COLOURS = (
     "#4285d6", "#e0802f", "#38a169", "#d64550", "#9b6dd0",
     "#a1745f", "#d667b0", "#8a8f98", "#a8a02c", "#2ba7b8",
 )  # fmt: skip
-_STYLE = {
+_STYLE: dict[Any, Any] = {
+    "axes.prop_cycle": f"cycler(color={list(_COLOURS)})",
     "svg.fonttype": "none",
     "svg.hashsalt": "wae_jax",
     "font.size": 9,
@@ -143,7 +144,7 @@ def _svg(title: str, draw: Callable, height: float) -> str:
     import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context({**_STYLE, "axes.prop_cycle": matplotlib.cycler(color=_COLOURS)}):
+    with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(_WIDTH, height), layout="constrained")
         draw(figure)
         text = io.StringIO()

@@ -97,8 +97,10 @@ def make_panels(
     split = _split(model, variables, images)
     low, units = _as_image(split.low, split.images)
     panels = [Panel("I", images, images.shape[1:3])]
+    name = "I"
     if low.shape != images.shape:  # else I_L is the image itself
-        panels.append(_panel("I_L", low))
+        name = "I_L"
+        panels.append(_panel(name, low))
     if split.high is not None:
         detail = units * (split.high - split.high.mean((0, 1, 2)))
         factor = _factor(np.percentile(np.abs(detail), _SEEN), 127.5, math.inf)
@@ -109,7 +111,7 @@ def make_panels(
         factor = _factor(np.percentile(error, _SEEN), 255.0, _MOST_OF_ERROR)
         panels.append(_panel("I' (rebuilt)", split.rebuilt))
         panels.append(_panel(f"|I - I'|, {factor:g}x", np.repeat(factor * error, 3, axis=-1)))
-    panels += _spectra(split)
+    panels += _spectra(split, name)
     return panels, list(_figures(split))
 
 
@@ -120,7 +122,7 @@ def _split(model: Classifier, variables: Any, images: np.ndarray) -> _Split:
         sub = outputs.sub_images
         assert sub is not None and outputs.images is not None  # as after every run
         low, high, rebuilt = sub.low, sub.high, outputs.reconstruction
-        parts = {"low": low, "high": high}
+        parts: dict[str, Any] = {"low": low, "high": high}
         if rebuilt is not None:
             parts["rebuilt"] = model.denormalise(rebuilt).clip(0, 255)
         if _is_halving(batch.shape[1:3], low.shape[1:3]):
@@ -186,12 +188,12 @@ def _tiles(images: np.ndarray) -> np.ndarray:
     return grid
 
 
-def _spectra(split: _Split) -> Iterator[Panel]:
+def _spectra(split: _Split, name_of_low: str) -> Iterator[Panel]:
     """Log power spectra, frequency 0 in the middle, each channel less its mean."""
-    powers = {"I_L": _power(split.low)}
+    powers = {name_of_low: _power(split.low)}
     if split.high is not None:
         powers["I_H"] = _power(split.high)
-    brightest = max(powers["I_L"].max(), 1e-30)
+    brightest = max(powers[name_of_low].max(), 1e-30)
     for name, power in powers.items():
         decibels = 10 * np.log10(np.maximum(power / brightest, 1e-30))
         grey = _bytes(255 * (1 + decibels / DECIBELS))
