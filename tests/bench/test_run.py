@@ -6,6 +6,7 @@ import json
 import sys
 
 import jax
+import numpy as np
 import pytest
 
 from tests.networks import TWO_BRANCHES
