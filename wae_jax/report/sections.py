@@ -123,8 +123,6 @@ def view_run(run: RunFiles, options: Options) -> RunView:
             classes = attempt("classes", lambda: _classes(run, network, held, options))
         if settings.model.frontend.name != "identity":
             photos = attempt("photos", lambda: _photos(run, held, options.photos)) or []
-    if costs and costs.warning:
-        notes.append(f"The times are worth little: {costs.warning}.")
     status, finished = _status(run)
     figures, figures_of = _figures(run)
     return RunView(
