@@ -55,7 +55,8 @@ def write_report(workdir: str, out: str, options: Options) -> None:
     machines["this report"] = environment(pick_device(""))
     page = _render(folder.absolute().name, study, views, machines)
     try:
-        write_atomically(Path(out), page)
+        # File names may hold bytes that are no text.
+        write_atomically(Path(out), page.encode("utf-8", "replace"))
     except OSError as error:
         raise UserError(f"--out: cannot write {out}: {error.strerror or error}") from error
 

@@ -1,6 +1,7 @@
 """Photos to look at, as a network sees them: files that are named, or the first of a split."""
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,8 @@ def photos_in_files(paths: Sequence[str], settings: DataSettings, count: int) ->
         # Small images of the right size are evaluated uncropped.
         as_is = settings.augmentation == "small" and image.shape == (size, size, 3)
         target[:] = image if as_is else resize([image], np.zeros((1, 0)))[0]
-    return Photos(images, [Path(file).name for file in found])
+    # Names may hold bytes that are no text.
+    return Photos(images, [os.fsencode(file.name).decode("utf-8", "replace") for file in found])
 
 
 def photos_of_split(
