@@ -6,7 +6,6 @@ import json
 import sys
 
 import jax
-import numpy as np
 import pytest
 
 from tests.networks import TWO_BRANCHES
@@ -122,17 +121,6 @@ def test_parts_sum_to_the_whole(results):
         assert [p.part for p in parts] == expected
         assert sum(p.macs for p in parts) == row.macs
         assert all(p.latency_ms > 0 for p in parts if p.part != "rest")
-
-
-def test_parts_of_early_fusion_come_to_the_whole(tiny_config):
-    """Its backbone reads both sub-images, and there is no light branch."""
-    settings = settings_of(tiny_config(), ("haar-early",))["haar-early"]
-    network = build_network("haar-early", settings, "float32", platform="cpu")
-    calls = breakdown.part_calls(network, 2, jax.devices()[0])
-    assert list(calls) == ["front end", "low branch", "heads"]
-    images = np.zeros((2, 16, 16, 3), np.uint8)
-    wanted = network.scores(network.variables_for(2), images)
-    np.testing.assert_allclose(calls["heads"](), wanted, rtol=1e-5, atol=1e-5)
 
 
 def test_environment_is_recorded(results):

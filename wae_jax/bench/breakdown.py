@@ -54,12 +54,6 @@ def _split(model, images):
     return model.frontend.prepare(sub_images, train=False)
 
 
-def _backbone(model, low, high=None):
-    """``high`` with early fusion only."""
-    inputs = low if high is None else jnp.concatenate([low, high], -1)
-    return model.backbone(inputs, train=False)
-
-
 def _heads(model, low, high=None):
     scores = model.head_low([low], train=False)
     return scores if high is None else scores + model.head_fused([low, high], train=False)
@@ -81,10 +75,8 @@ def part_calls(network: Network, batch_size: int, device: jax.Device) -> dict[st
         return calls[name]()
 
     sub_images = add("front end", _split, images)
-    early = network.model.fusion == "early"
-    read = (sub_images.low, sub_images.high) if early else (sub_images.low,)
-    features = [add("low branch", _backbone, *read)]
-    if sub_images.high is not None and not early:
+    features = [add("low branch", lambda m, x: m.backbone(x, train=False), sub_images.low)]
+    if sub_images.high is not None:
         features.append(add("light branch", lambda m, x: m.light(x, train=False), sub_images.high))
     add("heads", _heads, *features)
     return calls
