@@ -10,6 +10,7 @@ from wae_jax.bench.macs import count_macs
 from wae_jax.bench.measure import BASE, Job, Row, compile_ahead
 from wae_jax.bench.networks import Network
 from wae_jax.bench.timing import Call, time_in_passes
+from wae_jax.models.frontends import SubImages
 
 PART_OF_MODULE = {
     "frontend": "front end",
@@ -51,7 +52,10 @@ def part_macs(network: Network) -> dict[str, int]:
 
 def _split(model, images):
     sub_images = model.frontend.analyze(model.normalise(images), train=False)
-    return model.frontend.prepare(sub_images, train=False)
+    inputs = model.frontend.prepare(sub_images, train=False)
+    if model.fusion == "early":
+        return SubImages(jnp.concatenate([inputs.low, inputs.high], -1))
+    return inputs
 
 
 def _heads(model, low, high=None):

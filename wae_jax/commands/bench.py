@@ -72,6 +72,12 @@ _THROUGHPUT = flags.DEFINE_bool(
 _PEER = flags.DEFINE_enum(
     "peer", None, ["torch"], "Also time the same networks in PyTorch.", flag_values=FLAGS
 )
+_RUNTIMES = flags.DEFINE_list(
+    "runtimes",
+    ["jax"],
+    "What computes, each in a process of its own: jax, onnxruntime, openvino, torch.",
+    flag_values=FLAGS,
+)
 flags.mark_flag_as_required("config", flag_values=FLAGS)
 
 
@@ -119,6 +125,7 @@ def _options() -> dict:
         "train_step": _TRAIN_STEP.value,
         "throughput": _THROUGHPUT.value,
         "peer": _PEER.value or "",
+        "runtimes": tuple(dict.fromkeys(_RUNTIMES.value)),
     }
 
 

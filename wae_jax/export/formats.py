@@ -15,6 +15,7 @@ from jax import export
 from wae_jax.errors import UserError
 from wae_jax.export import stablehlo
 from wae_jax.export.graph import to_model
+from wae_jax.export.runtimes import import_extra, open_onnxruntime
 from wae_jax.export.simplify import simplify
 from wae_jax.export.trace import IMAGES, trace_images
 from wae_jax.models.classifier import Classifier, scores_of
@@ -55,7 +56,7 @@ def write_onnx(network: Network, path: Path) -> None:
             for one file.
         OSError: the file cannot be written.
     """
-    onnx = import_extra("onnx")
+    checker = import_extra("onnx.checker")
     graph, scores = trace_images(
         lambda x: scores_of(network.model, network.variables, x), network.images_shape()
     )
@@ -77,19 +78,16 @@ def write_onnx(network: Network, path: Path) -> None:
         },
     )
     path.write_bytes(model.SerializeToString())
-    onnx.checker.check_model(str(path), full_check=True)
+    checker.check_model(str(path), full_check=True)
 
 
 def open_onnx(path: Path) -> Call:
     """The file in ONNX Runtime, on CPU.
 
     Raises:
-        UserError: the package onnxruntime is missing.
+        UserError: the package onnxruntime is missing, or it does not take the file.
     """
-    runtime = import_extra("onnxruntime")
-    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    names = [SCORES, PROBABILITIES]
-    return lambda images: dict(zip(names, session.run(names, {IMAGES: images}), strict=True))
+    return open_onnxruntime(path).call
 
 
 def write_stablehlo(network: Network, path: Path) -> None:
@@ -122,26 +120,6 @@ def write_stablehlo(network: Network, path: Path) -> None:
 def open_stablehlo(path: Path) -> Call:
     """The file on jax's default backend."""
     return stablehlo.load(path)
-
-
-def import_extra(name: str):
-    """The module of an optional package.
-
-    Raises:
-        UserError: it is not installed; says how to.
-    """
-    try:
-        if name == "onnx":
-            import onnx.checker
-
-            return onnx
-        import onnxruntime
-
-        return onnxruntime
-    except ImportError as error:
-        raise UserError(
-            f"ONNX files need the package {name}: pip install 'wae-jax[onnx]'"
-        ) from error
 
 
 @dataclasses.dataclass(frozen=True)
