@@ -219,3 +219,14 @@ def test_a_damaged_record_is_named(trained, refuse, tmp_path):
     out = f"--out={tmp_path / 'r.html'}"
     refuse(["wae-0.json is no record"], "report", f"--workdir={tmp_path / 'wae-0'}", out)
     refuse(["wae-0.json is no record"], "report", f"--workdir={tmp_path}", out)
+
+
+def test_imported_weights_have_a_card_that_does_not_claim_to_know_their_training(imported, read):
+    page = read(imported, "--skip=times")
+    head = page.sections[imported.name]
+    assert "imported weights (" in head and "No classes: " in head  # their data are not here
+    card = page.sections["Model card"]
+    assert "Trained elsewhere: " in card and "what it was trained on is not known" in card
+    assert "resnet18 at full resolution" in card and "class number 9, ..." in card
+    assert "sgd" not in card
+    assert "1,8" in page.sections["Costs by part"] and "Training" not in page.sections
