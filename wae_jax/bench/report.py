@@ -8,6 +8,7 @@ from typing import Any
 
 from wae_jax.bench import runtimes
 from wae_jax.bench.breakdown import Part
+from wae_jax.bench.exported import FileRow
 from wae_jax.bench.measure import Row
 from wae_jax.bench.run import Results
 from wae_jax.bench.torch_peer import PeerRow
@@ -21,7 +22,7 @@ TITLES = {
 }
 
 
-def record(item: Row | Part | PeerRow) -> dict[str, Any]:
+def record(item: Row | Part | PeerRow | FileRow) -> dict[str, Any]:
     """A dataclass as a JSON-able dict; floats to six significant digits."""
     return {
         name: float(f"{value:.6g}") if isinstance(value, float) else value

@@ -124,6 +124,11 @@ def torch_call(model, variables, batch_size: int, size: int, threads: int) -> Ca
     return call
 
 
+def worker_threads() -> int:
+    """As many as XLA has, but no more than there are cores: others spin while they wait."""
+    return min(cpu_threads(), usable_cores())
+
+
 def _key(job: Job) -> tuple[str, int]:
     return job.network.method, job.batch_size
 
@@ -131,8 +136,7 @@ def _key(job: Job) -> tuple[str, int]:
 def _add(worker: Worker, name: str, job: Job, path: Path, expected: np.ndarray) -> Job:
     """The job in the worker's process."""
     network = job.network
-    threads = min(cpu_threads(), usable_cores())
-    common = job.batch_size, network.image_size, threads
+    common = job.batch_size, network.image_size, worker_threads()
     if name == TORCH:
         weights = jax.device_get(network.variables)
         make = functools.partial(torch_call, network.model, weights, *common)

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from wae_jax.models.classifier import Classifier, scores_of
 
 SCORES, PROBABILITIES = "scores", "probabilities"
 _LARGEST = 2**31 - 2**20  # bytes of a protobuf message, with room for all but the weights
-Call = Callable[[np.ndarray], dict[str, Any]]
+Call = Callable[[np.ndarray], Mapping[str, Any]]
 
 
 @dataclasses.dataclass(frozen=True)
