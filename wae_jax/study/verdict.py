@@ -160,8 +160,8 @@ def _does_it_pay(
         )
     side = equal_time_side(choices, best.ms, question.image_size)
     rival = (
-        f"What it has to beat in accuracy is plain low resolution at {side:.0f} pixels, which takes "
-        "as long."
+        f"What it has to beat in accuracy is plain low resolution at {side:.0f} pixels, which "
+        "takes as long."
         if side
         else "No plain low resolution of those here takes as long."
     )
