@@ -28,20 +28,24 @@ FROM_FULL = {"lowres-bn": ("nothing", True), "lowres-fixres": ("head_|.*norm", F
 def get_config(variant: str = "wae") -> ConfigDict:
     """``variant``: one of the docstring's."""
     config = default_config()
-    config.data.update(name="grocery", eval_split="test")
+    config.data.update(name="grocery", eval_split="test", min_crop_area=0.25)
     config.init.pretrained = "runs/keras-resnet50"
     config.model.backbone.name = "resnet50"
     config.model.head.update(kind="pool", dropout=0.0)
     config.model.frontend.update(
         encoder="polyphase", channels=32, depth=2, decoder="polyphase", decoder_activation="relu"
     )
-    config.losses.update(gamma=0.01, reduction="mean", label_smoothing=0.1)
+    config.init.from_teacher = True
+    # Heavy enough for I_L to stay an image.
+    config.losses.update(gamma=0.3, low_weight=1.0, reduction="mean", label_smoothing=0.1)
+    config.distill.update(weight=0.7, temperature=2.0, feature_weight=1.0)
     config.run_stages = ("joint",)
     for stage in (config.stages.joint, config.stages.end_to_end):
         stage.update(
-            epochs=4.0,
+            epochs=2.0,
             batch_size=32,
             learning_rate=0.02,
+            frontend_rate=0.2,
             nesterov=True,
             weight_decay=1e-4,
             decay_biases=False,

@@ -123,6 +123,18 @@ def test_parts_sum_to_the_whole(results):
         assert all(p.latency_ms > 0 for p in parts if p.part != "rest")
 
 
+def test_early_fusion_has_its_parts_too(tiny_config):
+    network = build_network(
+        "wae-early",
+        settings_of(tiny_config(), ("wae-early",))["wae-early"],
+        "float32",
+        platform="cpu",
+    )
+    calls = breakdown.part_calls(network, 1, jax.devices()[0])
+    assert list(calls) == ["front end", "low branch", "heads"]
+    assert calls["low branch"]().shape[0] == 1
+
+
 def test_environment_is_recorded(results):
     env = results.environment
     assert env["jax"] == jax.__version__

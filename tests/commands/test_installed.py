@@ -58,8 +58,16 @@ def test_all_that_is_imported_is_among_the_dependencies(root):
 
 def test_the_package_needs_no_file_of_the_repository(root):
     assert not [p for p in (root / "wae_jax").rglob("*.py") if "__file__" in p.read_text()]
-    # A file of another kind would not get into the wheel by itself.
-    assert not [p for p in (root / "wae_jax").rglob("*") if p.suffix not in ("", ".py", ".pyc")]
+    # A file of another kind gets into the wheel only where pyproject.toml names it.
+    tools = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]
+    named = {
+        path
+        for package, patterns in tools["package-data"].items()
+        for pattern in patterns
+        for path in (root / package.replace(".", "/")).glob(pattern)
+    }
+    others = {p for p in (root / "wae_jax").rglob("*") if p.suffix not in ("", ".py", ".pyc")}
+    assert others == named
 
 
 @pytest.fixture(scope="module")
@@ -175,3 +183,7 @@ def test_import_predict_evaluate_bench_and_train_from_a_wheel(installed, root):
         "--workdir=run",
     )
     assert json.loads(out.splitlines()[-1])["eval_count"] == 6
+
+    run("wae-jax", "report", "--workdir=run", "--seconds=1", "--count=2")
+    page = (home / "report.html").read_text()
+    assert "Model card" in page and "prefers-color-scheme: dark" in page

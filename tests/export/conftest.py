@@ -12,6 +12,7 @@ from wae_jax import data
 from wae_jax.config import settings_from_config
 from wae_jax.export import formats
 from wae_jax.export.formats import Network
+from wae_jax.export.runtimes import open_openvino
 from wae_jax.inference.fold import for_inference
 from wae_jax.models.classifier import build_model, scores_of, variable_shapes
 
@@ -51,8 +52,13 @@ class Case:
 
     def difference(self, kind: str, path: Path, count: int) -> float:
         """The largest between scores of ``count`` photos, over the largest score."""
-        found = formats.FORMATS[kind].open(path)(self.images[:count])
-        expected = self.expected[:count]
+        calls = [formats.FORMATS[kind].open(path)]
+        if kind == "onnx":
+            calls.append(open_openvino(path).call)
+        return max(self._difference(call, count) for call in calls)
+
+    def _difference(self, call, count: int) -> float:
+        found, expected = call(self.images[:count]), self.expected[:count]
         odds = np.asarray(jax.nn.softmax(expected))
         assert np.abs(np.asarray(found["probabilities"]) - odds).max() < 1e-4
         return float(np.abs(np.asarray(found["scores"]) - expected).max() / np.abs(expected).max())

@@ -10,6 +10,7 @@ from wae_jax.bench.macs import count_macs
 from wae_jax.bench.measure import BASE, Job, Row, compile_ahead
 from wae_jax.bench.networks import Network
 from wae_jax.bench.timing import Call, time_in_passes
+from wae_jax.models.frontends import SubImages
 
 PART_OF_MODULE = {
     "frontend": "front end",
@@ -49,9 +50,13 @@ def part_macs(network: Network) -> dict[str, int]:
     return totals
 
 
-def _split(model, images):
+def split(model, images) -> SubImages:
+    """What the branches of a classifier read of images; a method for ``model.apply``."""
     sub_images = model.frontend.analyze(model.normalise(images), train=False)
-    return model.frontend.prepare(sub_images, train=False)
+    inputs = model.frontend.prepare(sub_images, train=False)
+    if model.fusion == "early":
+        return SubImages(jnp.concatenate([inputs.low, inputs.high], -1))
+    return inputs
 
 
 def _heads(model, low, high=None):
@@ -74,7 +79,7 @@ def part_calls(network: Network, batch_size: int, device: jax.Device) -> dict[st
         calls[name] = lambda: program.run(variables, *inputs)
         return calls[name]()
 
-    sub_images = add("front end", _split, images)
+    sub_images = add("front end", split, images)
     features = [add("low branch", lambda m, x: m.backbone(x, train=False), sub_images.low)]
     if sub_images.high is not None:
         features.append(add("light branch", lambda m, x: m.light(x, train=False), sub_images.high))

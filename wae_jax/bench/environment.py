@@ -13,7 +13,7 @@ from wae_jax.errors import UserError
 from wae_jax.runtime import cache, process
 from wae_jax.runtime.machine import cpu_model, cpu_threads, usable_cores
 
-PACKAGES = ("jax", "jaxlib", "flax", "numpy", "torch")
+PACKAGES = ("jax", "jaxlib", "flax", "numpy", "torch", "onnxruntime", "openvino")
 
 
 def pick_device(kind: str) -> jax.Device:

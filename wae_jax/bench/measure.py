@@ -21,6 +21,8 @@ BASE = "full"  # the method that speed-ups and MAC ratios are relative to
 class Row:
     """One line of the results.
 
+    runtime: what computed, one of :data:`wae_jax.bench.runtimes.NAMES`; compile_s is how long it
+        took to get ready.
     scope: "model" (the network alone, input on the device), "end_to_end" (JPEG bytes to scores,
         one host thread) or "train_step" (one optimiser step).
     params: of the inference form, without decoder; of the trained form for "train_step".
@@ -28,11 +30,13 @@ class Row:
     throughput_images_per_s: of calls that are queued, not waited for one by one.
     latency_*: milliseconds of one call with the whole batch: median, 10th and 90th percentile.
     peak_temp_bytes: XLA's scratch memory, without weights, input and output.
-    speedup: against "full" in the same scope, batch size and dtype, with its 95 % interval.
+    speedup: against "full" in the same runtime, scope, batch size and dtype, with its 95 %
+        interval.
     top1, top5: fractions. rounds: how often each call was timed.
     A figure that does not exist is None.
     """
 
+    runtime: str
     scope: str
     method: str
     backbone: str
@@ -81,11 +85,12 @@ class Job:
     program: Program
     params: int
     macs: int  # per image
+    runtime: str = "jax"
 
     @property
-    def cell(self) -> tuple[str, str, int]:
+    def cell(self) -> tuple[str, str, int, str]:
         """Jobs of one cell are timed against each other."""
-        return self.scope, self.network.dtype, self.batch_size
+        return self.scope, self.network.dtype, self.batch_size, self.runtime
 
 
 def compile_ahead(fn: Callable, *args: Any, **jit_options: Any) -> Program:
@@ -156,6 +161,7 @@ def rows_of_cell(jobs: Iterable[Job], timings: Timings, device: jax.Device) -> l
         flops = job.program.xla_flops
         rows.append(
             Row(
+                runtime=job.runtime,
                 scope=job.scope,
                 method=network.method,
                 backbone=network.backbone,

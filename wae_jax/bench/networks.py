@@ -1,6 +1,7 @@
 """The networks that a benchmark compares, in their inference form."""
 
 import dataclasses
+import math
 from typing import Any
 
 import jax
@@ -17,7 +18,14 @@ from wae_jax.evaluation.classes import classes_of
 from wae_jax.evaluation.evaluator import evaluate_inference_form
 from wae_jax.inference.fold import for_inference
 from wae_jax.inference.layout import lay_out
-from wae_jax.models.classifier import DTYPES, Classifier, build_model, init_variables, run
+from wae_jax.models.classifier import (
+    DTYPES,
+    Classifier,
+    build_model,
+    init_variables,
+    run,
+    variable_shapes,
+)
 from wae_jax.runtime.devices import Parallel
 from wae_jax.schema.fields import choose
 from wae_jax.schema.trees import changed, differences
@@ -74,6 +82,7 @@ def build_network(
     num_classes: int = 0,
     checkpoint: str = "",
     evaluate: bool = True,
+    for_times_only: bool = False,
 ) -> Network:
     """The network that ``settings`` describe.
 
@@ -83,6 +92,7 @@ def build_network(
     checkpoint: a workdir or checkpoint step whose weights, and accuracy on the evaluation split of
         their data set, are taken; else the weights are random.
     evaluate: whether the accuracy is wanted.
+    for_times_only: whether without a checkpoint any finite weights will do, which are there sooner.
 
     Raises:
         UserError: an unknown option, data set or dtype, or a checkpoint of another network.
@@ -97,7 +107,8 @@ def build_network(
     size = settings.data.image_size
     trained = build_model(settings.model, num_classes=num_classes, image_size=size)
     if variables is None:
-        variables = random_variables(trained, size, settings.seed)
+        draw = any_variables if for_times_only else random_variables
+        variables = draw(trained, size, settings.seed)
     model, folded = for_inference(trained, variables, platform=platform)
     folded = {**folded, "params": jax.tree.map(lambda x: x.astype(DTYPES[dtype]), folded["params"])}
     figures = _evaluate(trained, variables, settings, classes) if checkpoint and evaluate else {}
@@ -149,6 +160,19 @@ def random_variables(model: Classifier, image_size: int, seed: int):
         return x
 
     return jax.tree.map_with_path(vary, variables)
+
+
+def any_variables(model: Classifier, image_size: int, seed: int):
+    """Variables with which scores are finite; nothing is compiled for them."""
+    rng = np.random.default_rng(seed)
+
+    def draw(path, x):
+        if path[-1].key in ("scale", "var"):
+            return np.full(x.shape, 0.5, x.dtype)
+        fan_in = max(1, math.prod(x.shape[:-1]))
+        return (rng.standard_normal(x.shape, np.float32) / math.sqrt(fan_in)).astype(x.dtype)
+
+    return jax.tree.map_with_path(draw, variable_shapes(model, image_size))
 
 
 def _restore(method: str, settings: Settings, checkpoint: str):

@@ -6,10 +6,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from wae_jax.bench import runtimes
 from wae_jax.bench.breakdown import Part
+from wae_jax.bench.exported import FileRow
 from wae_jax.bench.measure import Row
 from wae_jax.bench.run import Results
 from wae_jax.bench.torch_peer import PeerRow
+from wae_jax.export.runtimes import TITLES as RUNTIME_TITLES
 from wae_jax.runtime import tables
 
 TITLES = {
@@ -19,7 +22,7 @@ TITLES = {
 }
 
 
-def record(item: Row | Part | PeerRow) -> dict[str, Any]:
+def record(item: Row | Part | PeerRow | FileRow) -> dict[str, Any]:
     """A dataclass as a JSON-able dict; floats to six significant digits."""
     return {
         name: float(f"{value:.6g}") if isinstance(value, float) else value
@@ -95,6 +98,35 @@ def _row_table(rows: Sequence[Row]) -> str:
     return tables.markdown(lines)
 
 
+def runtime_title(runtime: str, environment: dict[str, Any]) -> str:
+    """Name and version."""
+    return f"{RUNTIME_TITLES[runtime]} {environment.get(runtime) or ''}".strip()
+
+
+def _side_by_side(rows: Sequence[Row], environment: dict[str, Any]) -> list[str]:
+    """A table of all runtimes, where there are several: ms of a call, speed-up over full."""
+    rows = [row for row in rows if row.scope == "model" and row.dtype == "float32"]
+    names = list(dict.fromkeys(row.runtime for row in rows))
+    if len(names) < 2:
+        return []
+    lines = [["method", "batch", *(f"{runtime_title(name, environment)}, ms" for name in names)]]
+    for (method, batch), members in _groups(rows, "method", "batch_size").items():
+        of = {row.runtime: row for row in members}
+        lines.append(
+            [
+                method,
+                str(batch),
+                *(
+                    f"{of[name].latency_ms:.4g} ({_number(of[name].speedup, '.2f')}x)"
+                    if name in of
+                    else "-"
+                    for name in names
+                ),
+            ]
+        )
+    return ["### runtimes, each in its own process", tables.markdown(lines)]
+
+
 def _part_table(parts: Sequence[Part]) -> str:
     lines = [["method", "part", "MMACs / image", "ms"]]
     lines += [[p.method, p.part, f"{p.macs / 1e6:.2f}", f"{p.latency_ms:.4g}"] for p in parts]
@@ -142,10 +174,11 @@ def as_text(results: Results) -> str:
         f"({env['backend']}, {env['cpu_threads']} CPU threads), jax {env['jax']}, "
         f"XLA_FLAGS={env['xla_flags'] or '(none)'}, {env['date']}"
     ]
-    for (scope, dtype, batch), rows in _groups(
-        results.rows, "scope", "dtype", "batch_size"
-    ).items():
-        blocks += [f"### {TITLES[scope]}: batch {batch}, {dtype}", _row_table(rows)]
+    groups = _groups(results.rows, "scope", "dtype", "batch_size", "runtime")
+    for (scope, dtype, batch, runtime), rows in groups.items():
+        where = "" if runtime == runtimes.JAX else f", {runtime_title(runtime, env)}"
+        blocks += [f"### {TITLES[scope]}: batch {batch}, {dtype}{where}", _row_table(rows)]
+    blocks += _side_by_side(results.rows, env)
     for (dtype, batch), parts in _groups(results.breakdown, "dtype", "batch_size").items():
         blocks += [f"### parts, each alone: batch {batch}, {dtype}", _part_table(parts)]
     for (scope,), rows in _groups(results.peer, "scope").items():

@@ -1,12 +1,12 @@
 """One benchmark: builds the networks, times them in the same run, and collects the results."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 
-from wae_jax.bench import breakdown, end_to_end, torch_peer
+from wae_jax.bench import breakdown, end_to_end, runtimes, torch_peer
 from wae_jax.bench.breakdown import Part
 from wae_jax.bench.environment import busy_warning, environment, pick_device
 from wae_jax.bench.measure import BASE, Job, Row, model_job, rows_of_cell
@@ -30,6 +30,7 @@ class Options:
     device: "cpu", "gpu", "tpu", or empty for jax's choice.
     checkpoints: method -> workdir or step. num_classes: 0 for the data set's own.
     end_to_end, breakdown, train_step, throughput: what else to measure. peer: "" or "torch".
+    runtimes: what the networks alone are timed in, see :data:`wae_jax.bench.runtimes.NAMES`.
     """
 
     batch_sizes: tuple[int, ...] = (1, 8)
@@ -43,6 +44,7 @@ class Options:
     train_step: bool = False
     throughput: bool = False
     peer: str = ""
+    runtimes: tuple[str, ...] = (runtimes.JAX,)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,9 +71,11 @@ def run_benchmark(settings: Mapping[str, Settings], options: Options) -> Results
     device = pick_device(options.device)
     with jax.default_device(device):
         record = environment(device)
+        runtimes.check_runtimes(options.runtimes, device.platform)
         jobs = _make_jobs(_make_networks(settings, options, device.platform), options, device)
         pairs = torch_peer.prepare(jobs, device) if options.peer else []
-        rows = _time(jobs, options.seconds, device, options.throughput)
+        with runtimes.elsewhere(options.runtimes, jobs) as places:
+            rows = _time(jobs, places, options, device)
         parts, shortfalls = _explain(jobs, rows, options, device)
         peer = torch_peer.compare(pairs, seconds=options.seconds)
     return Results(
@@ -132,21 +136,29 @@ def _make_jobs(networks: Sequence[Network], options: Options, device: jax.Device
     return jobs
 
 
-def _time(jobs: Iterable[Job], seconds: float, device: jax.Device, throughput: bool) -> list[Row]:
-    """Rows of all jobs, those of a cell together."""
-    cells: dict[tuple[str, str, int], list[Job]] = {}
-    for job in jobs:
+def _time(
+    jobs: Sequence[Job],
+    places: Sequence[runtimes.Elsewhere],
+    options: Options,
+    device: jax.Device,
+) -> list[Row]:
+    """Rows of all jobs, those of a cell together; cells of all runtimes take turns."""
+    here = jobs if runtimes.JAX in options.runtimes else [j for j in jobs if j.scope != "model"]
+    cells: dict[tuple, list[Job]] = {}
+    for job in (*here, *(job for place in places for job in place.jobs)):
         cells.setdefault(job.cell, []).append(job)
+    timers = {cell: timer for place in places for cell, timer in place.timers().items()}
     timings = time_in_passes(
         {
-            cell: {job.network.method: job.call for job in members}
+            cell: timers.get(cell, {job.network.method: job.call for job in members})
             for cell, members in cells.items()
         },
-        seconds=seconds,
+        seconds=options.seconds,
     )
     rows = {cell: rows_of_cell(jobs, timings[cell], device) for cell, jobs in cells.items()}
-    if throughput:
-        _add_throughput(rows, {c: jobs for c, jobs in cells.items() if c[0] == "model"}, seconds)
+    if options.throughput:
+        queued = {c: js for c, js in cells.items() if c[0] == "model" and c not in timers}
+        _add_throughput(rows, queued, options.seconds)
     return [row for members in rows.values() for row in members]
 
 
@@ -183,9 +195,10 @@ def _explain(
     def key(x: Row | Part) -> tuple[str, str, int]:
         return x.method, x.dtype, x.batch_size
 
-    bases = {(r.dtype, r.batch_size): r for r in rows if r.scope == "model" and r.method == BASE}
+    rows = [row for row in rows if row.scope == "model" and row.runtime == runtimes.JAX]
+    bases = {(row.dtype, row.batch_size): row for row in rows if row.method == BASE}
     short = [row for row in rows if breakdown.falls_short(row)]
-    wanted = {key(row) for row in (rows if options.breakdown else short) if row.scope == "model"}
+    wanted = {key(row) for row in (rows if options.breakdown else short)}
     parts = breakdown.measure_parts(
         [
             job

@@ -8,6 +8,7 @@ are made from the spread between passes.
 """
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -15,10 +16,13 @@ from typing import Any
 import jax
 import numpy as np
 from scipy.special import stdtrit
+from tqdm import tqdm
 
 from wae_jax.runtime.console import progress_bar
 
 Call = Callable[[], Any]
+# Times calls somewhere else, with the options and the result of :func:`time_interleaved`.
+TimeElsewhere = Callable[..., dict[str, np.ndarray]]
 
 
 def time_interleaved(
@@ -106,25 +110,29 @@ class Timings:
 
 
 def time_in_passes(
-    cells: Mapping[tuple, Mapping[str, Call]],
+    cells: Mapping[tuple, Mapping[str, Call] | TimeElsewhere],
     *,
     seconds: float,
     passes: int = 5,
     pause: float = 0.0,
+    shown: bool = True,
 ) -> dict[Any, Timings]:
     """Measures every cell in several passes over all of them.
 
-    cells: what is compared with each other, see :func:`time_interleaved`, by a key that is shown.
+    cells: what is compared with each other, see :func:`time_interleaved`, by a key that is shown;
+        or what times it in another process.
     seconds: for each cell, over all its passes.
+    shown: with a progress bar.
     """
     parts: dict[Any, list[dict[str, np.ndarray]]] = {key: [] for key in cells}
-    with progress_bar("timing", passes * len(cells), unit="cell") as bar:
+    bars = progress_bar("timing", passes * len(cells), unit="cell") if shown else tqdm(disable=True)
+    with bars as bar:
         for number in range(passes):
             for key, calls in cells.items():
                 bar.set_postfix_str(", ".join(map(str, key)))
+                timer = calls if callable(calls) else functools.partial(time_interleaved, calls)
                 parts[key].append(
-                    time_interleaved(
-                        calls,
+                    timer(
                         seconds=seconds / passes,
                         min_rounds=3,
                         pause=pause,

@@ -2,10 +2,13 @@
 
     python bench.py --config=configs/vgg16.py --batch_sizes=1,8 --json=results.json
     wae-jax bench --config=configs/vgg16.py --batch_sizes=1,8 --json=results.json     (the same)
+    wae-jax bench --config=configs/vgg16.py --runtimes=jax,onnxruntime,openvino
+    wae-jax bench --input=wae.onnx,full.onnx --runtimes=onnxruntime,openvino
 
 Prints Markdown tables; progress goes to stderr. Give the config without a variant: --methods picks
 them. Config keys can be set as for train.py, for example --config.data.image_size=160. Weights are
-random unless --checkpoints names trained ones, whose accuracy is then evaluated too.
+random unless --checkpoints names trained ones, whose accuracy is then evaluated too. --input times
+exported files instead; there --batch_sizes is for those that take any batch.
 """
 
 from collections.abc import Sequence
@@ -19,7 +22,7 @@ from wae_jax.commands.options import PICTURES, check_out
 from wae_jax.config import Settings, settings_from_config
 from wae_jax.errors import UserError
 from wae_jax.methods import set_method
-from wae_jax.runtime import cache, process
+from wae_jax.runtime import cache, process, tables
 from wae_jax.runtime.files import write_atomically
 
 FLAGS = flags.FlagValues()
@@ -72,7 +75,15 @@ _THROUGHPUT = flags.DEFINE_bool(
 _PEER = flags.DEFINE_enum(
     "peer", None, ["torch"], "Also time the same networks in PyTorch.", flag_values=FLAGS
 )
-flags.mark_flag_as_required("config", flag_values=FLAGS)
+_RUNTIMES = flags.DEFINE_list(
+    "runtimes",
+    ["jax"],
+    "What computes, each in a process of its own: jax, onnxruntime, openvino, torch.",
+    flag_values=FLAGS,
+)
+_INPUT = flags.DEFINE_list(
+    "input", [], "Exported files to time: .onnx, .stablehlo.", flag_values=FLAGS
+)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -98,17 +109,20 @@ def _settings() -> dict[str, Settings]:
         raise UserError(f"--methods: {error}") from error
 
 
-def _options() -> dict:
-    """The fields of :class:`wae_jax.bench.run.Options`."""
+def _batch_sizes() -> tuple[int, ...]:
     try:
-        batch_sizes = tuple(int(size) for size in _BATCH_SIZES.value)
+        return tuple(int(size) for size in _BATCH_SIZES.value)
     except ValueError as error:
         raise UserError(f"--batch_sizes takes whole numbers: {error}") from error
+
+
+def _options() -> dict:
+    """The fields of :class:`wae_jax.bench.run.Options`."""
     pairs = [item.split("=", 1) for item in _CHECKPOINTS.value]
     if any(len(pair) != 2 for pair in pairs):
         raise UserError("--checkpoints takes METHOD=PATH, separated by commas")
     return {
-        "batch_sizes": batch_sizes,
+        "batch_sizes": _batch_sizes(),
         "dtypes": tuple(_DTYPES.value),
         "seconds": _SECONDS.value,
         "device": _DEVICES.value or "",
@@ -119,13 +133,23 @@ def _options() -> dict:
         "train_step": _TRAIN_STEP.value,
         "throughput": _THROUGHPUT.value,
         "peer": _PEER.value or "",
+        "runtimes": tuple(dict.fromkeys(_RUNTIMES.value)),
     }
 
 
 def _bench() -> None:
+    if bool(_INPUT.value) == bool(_CONFIG.value):
+        raise UserError("give either --config=FILE.py or --input=FILE; see wae-jax bench --help")
     for flag, kinds in ((_JSON, ()), (_CSV, ()), (_PLOT, PICTURES)):
         if flag.value:
             check_out(f"--{flag.name}", flag.value, kinds)
+    if _INPUT.value:
+        _bench_files()
+    else:
+        _bench_methods()
+
+
+def _bench_methods() -> None:
     settings, options = _settings(), _options()
     process.call_on_own_thread()
     cache.compile_afresh()  # compile_s must not be a cached program's
@@ -140,3 +164,22 @@ def _bench() -> None:
     if _PLOT.value:
         plots.plot_rows(results.rows, Path(_PLOT.value))
     print(report.as_text(results), flush=True)
+
+
+def _bench_files() -> None:
+    if _JSON.value or _PLOT.value:
+        raise UserError("--input writes --csv only")
+    from wae_jax.bench import exported, report
+    from wae_jax.bench.environment import environment, pick_device
+
+    runtimes = _RUNTIMES.value
+    if not FLAGS["runtimes"].present:  # what reads them
+        kinds = [Path(path).suffix.lower() for path in _INPUT.value]
+        runtimes = [exported.SUFFIXES.get(kind, ("jax",))[0] for kind in kinds]
+    rows = exported.time_files(
+        _INPUT.value, list(dict.fromkeys(runtimes)), _batch_sizes(), seconds=_SECONDS.value
+    )
+    record = environment(pick_device("cpu"))
+    if _CSV.value:
+        tables.write_csv(Path(_CSV.value), [report.record(row) for row in rows], record)
+    print(exported.as_text(rows, record), flush=True)

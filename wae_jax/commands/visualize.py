@@ -1,8 +1,12 @@
-"""Picture of a checkpoint's sub-images: I, I_L, I_H and the image rebuilt from them.
+"""Picture of what a checkpoint's front end makes of photos.
 
-    wae-jax visualize --checkpoint=runs/quickstart --out=sub_images.png
+    wae-jax visualize --checkpoint=runs/quickstart --out=sub_images.png photos/ cat.jpg
 
-Prints the file that was written.
+A column per photo, a row per part: the image I, I_L, I_H (amplified by the factor beside it), the
+image rebuilt from both, its error, and the log power spectra of I_L and I_H. Over each photo stand
+the PSNR, the energy of I_H over that of I_L, and the correlation of I_L with the half-resolution
+image. Without photos it takes the first of the run's evaluation split. Prints the file that was
+written.
 """
 
 from collections.abc import Sequence
@@ -23,11 +27,16 @@ def main(argv: Sequence[str]) -> None:
     parser = Parser(prog="wae-jax visualize", description=__doc__)
     add_checkpoint(parser)
     add_data(parser)
-    parser.add_argument("--count", type=whole_number(1), default=8, help="how many images")
+    parser.add_argument("--count", type=whole_number(1), default=8, help="how many photos at most")
     parser.add_argument(
         "--out", default="sub_images.png", help=f"the picture: {', '.join(PICTURES)}"
     )
+    parser.add_argument(
+        "files", nargs="*", metavar="FILE_OR_FOLDER", help="photos; default: those of --split"
+    )
     options = parser.parse_args(argv)
+    if options.files and (options.data or options.data_dir or options.split):
+        parser.error("photos are named, so --data, --data_dir and --split have no place")
     start(lambda: _visualize(options))
 
 
@@ -39,6 +48,7 @@ def _visualize(options) -> None:
     draw_sub_images(
         folders.find(options.checkpoint),
         options.out,
+        files=options.files,
         count=options.count,
         split=options.split,
         data_dir=options.data_dir,

@@ -54,12 +54,7 @@ class Predictor:
         Raises:
             DecodeError: it is no image, is damaged or too large.
         """
-        with _one_large if _pixels(encoded) > _LARGE else contextlib.nullcontext():
-            image = data.EncodedImage(encoded, self.reading)
-            size = self.transform.size
-            if self.as_is and image.shape == (size, size, 3):
-                return np.asarray(image)
-            return self.transform([image], np.zeros((1, 0)))[0]
+        return prepare(encoded, self.transform, as_is=self.as_is, reading=self.reading)
 
     def classify(self, images: list[np.ndarray]) -> np.ndarray:
         """Probabilities (b, classes) of b prepared images, at most ``batch_size``."""
@@ -71,6 +66,21 @@ class Predictor:
     def name(self, number: int) -> str:
         """Of a class; empty where it is not known."""
         return self.class_names[number] if self.class_names else ""
+
+
+def prepare(
+    encoded: bytes, transform: data.Transform, *, as_is: bool, reading: data.Reading
+) -> np.ndarray:
+    """From an image file to what a network sees of it, uint8 (S, S, 3); see :class:`Predictor`.
+
+    Raises:
+        DecodeError: it is no image, is damaged or too large.
+    """
+    with _one_large if _pixels(encoded) > _LARGE else contextlib.nullcontext():
+        image = data.EncodedImage(encoded, reading)
+        if as_is and image.shape == (transform.size, transform.size, 3):
+            return np.asarray(image)
+        return transform([image], np.zeros((1, 0)))[0]
 
 
 def _pixels(encoded: bytes) -> int:

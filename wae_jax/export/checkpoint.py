@@ -15,7 +15,8 @@ from wae_jax.checkpoints.load import load_step
 from wae_jax.config import DataSettings, settings_from_config
 from wae_jax.errors import UserError
 from wae_jax.evaluation.classes import classes_of
-from wae_jax.export.formats import FORMATS, SCORES, Call, Format, Network, import_extra
+from wae_jax.export.formats import FORMATS, SCORES, Call, Format, Network
+from wae_jax.export.runtimes import check_extra
 from wae_jax.inference.fold import for_inference
 from wae_jax.models.classifier import Classifier, build_model, scores_of
 from wae_jax.runtime import files
@@ -71,7 +72,8 @@ def export_checkpoint(checkpoint: str, out: Path, *, kind: str, batch: int | Non
             format lacks, no photos can be had, or the file's scores are wrong.
     """
     if kind == "onnx":  # before anything is computed
-        import_extra("onnx"), import_extra("onnxruntime")
+        check_extra("onnx")
+        check_extra("onnxruntime")
     folder = folders.find(checkpoint)
     model, variables, meta = load_step(folder)
     settings = settings_from_config(meta["config"])

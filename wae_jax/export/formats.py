@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,15 @@ from jax import export
 
 from wae_jax.errors import UserError
 from wae_jax.export import stablehlo
-from wae_jax.export.graph import to_model
+from wae_jax.export.graph import Graph, to_model
+from wae_jax.export.runtimes import import_extra, open_onnxruntime
 from wae_jax.export.simplify import simplify
 from wae_jax.export.trace import IMAGES, trace_images
 from wae_jax.models.classifier import Classifier, scores_of
 
 SCORES, PROBABILITIES = "scores", "probabilities"
 _LARGEST = 2**31 - 2**20  # bytes of a protobuf message, with room for all but the weights
-Call = Callable[[np.ndarray], dict[str, Any]]
+Call = Callable[[np.ndarray], Mapping[str, Any]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,41 +56,65 @@ def write_onnx(network: Network, path: Path) -> None:
             for one file.
         OSError: the file cannot be written.
     """
-    onnx = import_extra("onnx")
-    graph, scores = trace_images(
+    graph, shape = _graph_of(
         lambda x: scores_of(network.model, network.variables, x), network.images_shape()
     )
+    graph.rename(graph.add("Softmax", [SCORES], shape, axis=1), PROBABILITIES)
+    metadata = {
+        key: value if isinstance(value, str) else json.dumps(value)
+        for key, value in network.metadata.items()
+    }
+    _write_graph(graph, path, shape[1], (SCORES, PROBABILITIES), metadata)
+    import_extra("onnx.checker").check_model(str(path), full_check=True)
+
+
+def write_function(function: Callable, shape: tuple, path: Path) -> None:
+    """Writes a function of images alone as an ONNX file: no metadata, nothing checked.
+
+    Args:
+        function: uint8 (B, H, W, C) -> float32 (B, F), named "scores" in the file.
+        shape: of the images.
+        path: the file.
+
+    Raises:
+        UserError, OSError: as :func:`write_onnx`.
+    """
+    graph, found = _graph_of(function, shape)
+    _write_graph(graph, path, found[1], (SCORES,), {})
+
+
+def _graph_of(function: Callable, shape: tuple) -> tuple[Graph, tuple]:
+    """The graph of uint8 images -> scores, and the scores' shape."""
+    import_extra("onnx")
+    graph, scores = trace_images(function, shape)
     (name,) = simplify(graph, [scores.name])
     graph.rename(name, SCORES)
-    classes = scores.shape[1]
-    odds = graph.add("Softmax", [SCORES], scores.shape, axis=1)
-    graph.rename(odds, PROBABILITIES)
+    return graph, scores.shape
+
+
+def _write_graph(
+    graph: Graph, path: Path, features: int, outputs: Sequence[str], metadata: dict[str, str]
+) -> None:
     if sum(array.nbytes for array in graph.constants.values()) > _LARGEST:
         raise UserError("the weights exceed the 2 GiB that one ONNX file can hold")
-    batch = network.batch or "batch"
+    batch, *sides = graph.shapes[IMAGES]
+    batch = batch if isinstance(batch, int) else "batch"
     model = to_model(
         graph,
-        [(IMAGES, np.uint8, (batch, network.size, network.size, 3))],
-        [(out, np.float32, (batch, classes)) for out in (SCORES, PROBABILITIES)],
-        {
-            key: value if isinstance(value, str) else json.dumps(value)
-            for key, value in network.metadata.items()
-        },
+        [(IMAGES, np.uint8, (batch, *sides))],
+        [(out, np.float32, (batch, features)) for out in outputs],
+        metadata,
     )
     path.write_bytes(model.SerializeToString())
-    onnx.checker.check_model(str(path), full_check=True)
 
 
 def open_onnx(path: Path) -> Call:
     """The file in ONNX Runtime, on CPU.
 
     Raises:
-        UserError: the package onnxruntime is missing.
+        UserError: the package onnxruntime is missing, or it does not take the file.
     """
-    runtime = import_extra("onnxruntime")
-    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    names = [SCORES, PROBABILITIES]
-    return lambda images: dict(zip(names, session.run(names, {IMAGES: images}), strict=True))
+    return open_onnxruntime(path).call
 
 
 def write_stablehlo(network: Network, path: Path) -> None:
@@ -122,26 +147,6 @@ def write_stablehlo(network: Network, path: Path) -> None:
 def open_stablehlo(path: Path) -> Call:
     """The file on jax's default backend."""
     return stablehlo.load(path)
-
-
-def import_extra(name: str):
-    """The module of an optional package.
-
-    Raises:
-        UserError: it is not installed; says how to.
-    """
-    try:
-        if name == "onnx":
-            import onnx.checker
-
-            return onnx
-        import onnxruntime
-
-        return onnxruntime
-    except ImportError as error:
-        raise UserError(
-            f"ONNX files need the package {name}: pip install 'wae-jax[onnx]'"
-        ) from error
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,8 @@ from wae_jax import data
 from wae_jax.errors import UserError
 from wae_jax.evaluation.predictor import BATCH_SIZE, Predictor
 from wae_jax.export import stablehlo
-from wae_jax.export.formats import PROBABILITIES, Call, import_extra
+from wae_jax.export.formats import PROBABILITIES, Call
+from wae_jax.export.runtimes import import_extra
 from wae_jax.export.trace import IMAGES
 
 SUFFIXES = (".onnx", ".stablehlo")

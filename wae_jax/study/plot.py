@@ -19,21 +19,31 @@ def plot_rows(rows: Sequence[Row], path: Path) -> None:
         rows: Of :func:`wae_jax.study.report.make_rows`; at least one has times.
         path: The file; its suffix says which kind.
     """
-    rows = [row for row in rows if all(ms is not None for ms in row.ms.values())]
+    rows = timed(rows)
     cells = list(rows[0].ms)
     figure, axes = make_panels(len(cells), width=4.6, height=4.6)
     for axis, cell in zip(axes, cells, strict=True):
-        for ending, style in (("", "-"), (DISTILLED, "--")):
-            _draw_curve(axis, rows, cell, ending, style)
-        _draw_points(axis, rows, cell)
-        axis.set(xlabel="ms / image, measured", title=label(cell).replace("_", " "))
-        axis.set_xlim(left=0)
-        axis.grid(alpha=0.3)
+        draw_cell(axis, rows, cell)
     axes[0].set_ylabel("top-1, %")
     figure.legend(
         *axes[0].get_legend_handles_labels(), loc="outside right center", fontsize="small"
     )
     figure.savefig(path, dpi=150)
+
+
+def timed(rows: Sequence[Row]) -> list[Row]:
+    """The rows that have times."""
+    return [row for row in rows if row.ms and all(ms is not None for ms in row.ms.values())]
+
+
+def draw_cell(axis, rows: Sequence[Row], cell: Cell) -> None:
+    """One panel of :func:`plot_rows`, on an axis of matplotlib; all rows have times."""
+    for ending, style in (("", "-"), (DISTILLED, "--")):
+        _draw_curve(axis, rows, cell, ending, style)
+    _draw_points(axis, rows, cell)
+    axis.set(xlabel="ms / image, measured", title=label(cell).replace("_", " "))
+    axis.set_xlim(left=0)
+    axis.grid(alpha=0.3)
 
 
 def _draw_curve(axis, rows: Sequence[Row], cell: Cell, ending: str, style: str) -> None:

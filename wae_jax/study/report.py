@@ -209,6 +209,11 @@ def write_csv(rows: Sequence[Row], environment: Mapping[str, Any], path: Path) -
 
 def table(rows: Sequence[Row]) -> str:
     """The rows as a Markdown table."""
+    return tables.markdown(table_lines(rows))
+
+
+def table_lines(rows: Sequence[Row]) -> list[list[str]]:
+    """The table's cells; the first line has the headings."""
     cells = list(rows[0].ms)
     above = [c for c in cells if any(row.above_curve[c] is not None for row in rows)]
     names = {c: label(c).replace("_", " ") for c in cells}
@@ -236,7 +241,7 @@ def table(rows: Sequence[Row]) -> str:
                 "" if rate is None else f"{rate:.0f}",
             ]
         )
-    return tables.markdown(lines)
+    return lines
 
 
 def _gap_text(row: Row) -> str:

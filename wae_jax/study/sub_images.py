@@ -1,22 +1,16 @@
-"""A picture of what the front end does: I, I_L, I_H and the reconstruction."""
+"""A picture of what the front end does: I, I_L, I_H, the reconstruction, and what it lacks."""
 
 import dataclasses
+from collections.abc import Sequence
 
-import numpy as np
-
-from wae_jax import data
 from wae_jax.checkpoints.load import load_step
 from wae_jax.config import ModelSettings, settings_from_config
 from wae_jax.errors import UserError
-from wae_jax.evaluation.classes import classes_of
-from wae_jax.models.classifier import run
 from wae_jax.models.frontends import SINGLE
+from wae_jax.study.panels import Panel, PhotoFigures, make_panels
+from wae_jax.study.photos import photos_in_files, photos_of_split
 
-
-def _stretch(images: np.ndarray) -> np.ndarray:
-    """(n, h, w, C) -> RGB in 0..1: each channel from its 1st to its 99th percentile over all n."""
-    low, high = np.percentile(images, [1, 99], axis=(0, 1, 2))
-    return np.clip((images - low) / np.maximum(high - low, 1e-8), 0, 1)[..., :3]
+_LONGEST_NAME = 22  # letters over a picture
 
 
 def check_two_sub_images(model: ModelSettings, whose: str) -> None:
@@ -26,70 +20,66 @@ def check_two_sub_images(model: ModelSettings, whose: str) -> None:
 
 
 def draw_sub_images(
-    folder, path: str, *, count: int = 8, split: str = "", data_dir: str = "", data_name: str = ""
+    folder,
+    path: str,
+    *,
+    files: Sequence[str] = (),
+    count: int = 8,
+    split: str = "",
+    data_dir: str = "",
+    data_name: str = "",
 ) -> None:
-    """Writes a picture with the first ``count`` images of a split, one a column.
+    """Writes a picture of photos, one a column, with a row for each part that the front end has.
 
-    Sub-images are in learned units: both are shown stretched, and I_H also on I_L's scale, where
-    it is as dark as its energy is low.
+    See :func:`wae_jax.study.panels.make_panels` for what the rows show.
 
     Args:
         folder: A verified checkpoint step.
         path: The file; its suffix says which kind.
-        count: How many images.
+        files: Photos and folders of photos; none: those of a split.
+        count: How many photos, the first ones.
         split: Empty for the run's evaluation split.
         data_dir: Where the data set is; empty for the run's own.
         data_name: Another data set; empty for the run's own.
 
     Raises:
-        UserError: The front end has only one sub-image, or matplotlib is not installed.
+        UserError: Photos or data that cannot be read, or matplotlib is not installed.
     """
     model, variables, meta = load_step(folder)
-    settings = settings_from_config(meta["config"])
-    check_two_sub_images(settings.model, f"the front end of {folder}")
-    d = dataclasses.replace(
-        settings.data,
-        data_dir=data_dir or settings.data.data_dir,
-        name=data_name or settings.data.name,
-    )
-    source = data.open_split(d, split or d.eval_split, classes_of(meta, f"the checkpoint {folder}"))
-    transform = data.make_transform(d.augmentation, d.image_size, train=False)
-    records = data.DecodedRecords(source, data.Reading.of(d))
-    batch = next(iter(data.make_eval_loader(records, transform, batch_size=count)))
-    outputs = run(model, variables, batch["image"], reconstruct=True)
-    assert outputs.sub_images is not None  # as after every run
-    low, high = (
-        np.asarray(x, np.float32) for x in (outputs.sub_images.low, outputs.sub_images.high)
-    )
-    # I_H around its mean, in units of I_L's spread: black is no detail.
-    detail = np.abs(high[..., :3] - high[..., :3].mean((0, 1, 2))) / (2 * low.std() + 1e-8)
-    rows = {
-        "I": batch["image"] / 255.0,
-        "I_L": _stretch(low),
-        "I_H (stretched)": _stretch(high),
-        "|I_H| on I_L's scale": np.clip(detail, 0, 1),
-    }
-    if outputs.reconstruction is not None:
-        rebuilt = np.asarray(model.denormalise(outputs.reconstruction)) / 255.0
-        rows["I' (rebuilt)"] = np.clip(rebuilt, 0, 1)
-    _grid(rows, min(count, len(source))).savefig(path, dpi=110)
+    settings = settings_from_config(meta["config"]).data
+    if files:
+        photos = photos_in_files(files, settings, count)
+    else:
+        settings = dataclasses.replace(
+            settings,
+            data_dir=data_dir or settings.data_dir,
+            name=data_name or settings.name,
+        )
+        photos = photos_of_split(settings, split or settings.eval_split, meta, folder, count)
+    panels, figures = make_panels(model, variables, photos.images)
+    _grid(panels, figures, photos.names).savefig(path, dpi=130)
 
 
-def _grid(rows: dict[str, np.ndarray], count: int):
+def _grid(panels: Sequence[Panel], figures: Sequence[PhotoFigures], names: Sequence[str]):
     try:
         import matplotlib.figure
     except ImportError as error:
         raise UserError("drawing needs matplotlib: pip install matplotlib") from error
+    count = len(names)
     figure = matplotlib.figure.Figure(
-        figsize=(1.3 * count + 1.4, 1.4 * len(rows)), layout="constrained"
+        figsize=(1.6 * count + 1.4, 1.6 * len(panels) + 0.8), layout="constrained"
     )
-    axes = figure.subplots(len(rows), count, squeeze=False)
-    for line, (name, images) in zip(axes, rows.items(), strict=True):
-        for axis, image in zip(line, images, strict=False):
-            axis.imshow(image, interpolation="nearest")
+    axes = figure.subplots(len(panels), count, squeeze=False)
+    for line, panel in zip(axes, panels, strict=True):
+        small = panel.images.shape[1] < 128
+        for axis, image in zip(line, panel.images, strict=True):
+            axis.imshow(image, interpolation="nearest" if small else "antialiased")
             axis.set(xticks=[], yticks=[])
-        height, width = images.shape[1:3]
+        height, width = panel.size
         line[0].set_ylabel(
-            f"{name}\n{height} x {width}", rotation=0, ha="right", va="center", fontsize=9
+            f"{panel.name}\n{height} x {width}", rotation=0, ha="right", va="center", fontsize=9
         )
+    for axis, name, own in zip(axes[0], names, figures, strict=True):
+        short = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+        axis.set_title("\n".join([short, *own.lines]), fontsize=7.5, parse_math=False)
     return figure

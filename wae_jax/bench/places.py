@@ -1,0 +1,114 @@
+"""Programs in the runtime where they shall be timed: JAX here, others in a process of their own."""
+
+import functools
+import tempfile
+from collections.abc import Callable, Hashable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import numpy as np
+
+from wae_jax.bench.environment import pick_device
+from wae_jax.bench.measure import compile_ahead
+from wae_jax.bench.runtimes import JAX, check_runtimes, worker_threads
+from wae_jax.bench.timing import Call, time_interleaved
+from wae_jax.bench.worker import Worker
+from wae_jax.errors import UserError
+from wae_jax.export import formats
+from wae_jax.export.runtimes import RUNTIMES, TITLES
+
+
+class Program(NamedTuple):
+    """What is timed: ``function(variables, images)`` -> (B, F), of uint8 images of ``shape``."""
+
+    function: Callable[[Any, Any], Any]
+    variables: Any
+    shape: tuple[int, int, int, int]
+
+    def images(self) -> np.ndarray:
+        """The same random ones at each call."""
+        return _random_images(self.shape)
+
+
+class Place(Protocol):
+    """Holds programs by key until they are dropped; ``close`` it at the end."""
+
+    def add(self, key: Hashable, program: Program) -> None: ...
+
+    def drop(self, key: Hashable) -> None: ...
+
+    def time(self, keys: Mapping[str, Hashable], **options: Any) -> dict[str, np.ndarray]:
+        """As :func:`wae_jax.bench.timing.time_interleaved`, of programs by name."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def open_place(runtime: str) -> Place:
+    """The place of a runtime: "jax" or one that runs ONNX files.
+
+    Raises:
+        UserError: There is none, or its package is missing.
+    """
+    if runtime not in (JAX, *RUNTIMES):
+        raise UserError(f"--runtime: {runtime!r} is none of {', '.join((JAX, *RUNTIMES))}")
+    check_runtimes((runtime,), "cpu")
+    return _Here() if runtime == JAX else _Exported(runtime)
+
+
+class _Here:
+    def __init__(self) -> None:
+        self._device = pick_device("")
+        self._calls: dict[Hashable, Call] = {}
+
+    def add(self, key: Hashable, program: Program) -> None:
+        given = jax.device_put((program.variables, program.images()), self._device)
+        run = compile_ahead(program.function, *given).run
+        self._calls[key] = lambda: run(*given)
+
+    def drop(self, key: Hashable) -> None:
+        del self._calls[key]
+
+    def time(self, keys: Mapping[str, Hashable], **options: Any) -> dict[str, np.ndarray]:
+        return time_interleaved({name: self._calls[key] for name, key in keys.items()}, **options)
+
+    def close(self) -> None:
+        self._calls.clear()
+
+
+class _Exported:
+    def __init__(self, runtime: str):
+        self._runtime = runtime
+        self._folder = tempfile.TemporaryDirectory(prefix="wae_jax_")
+        self._worker = Worker(TITLES[runtime])
+
+    def add(self, key: Hashable, program: Program) -> None:
+        path = Path(self._folder.name) / "program.onnx"
+        formats.write_function(
+            functools.partial(program.function, program.variables), program.shape, path
+        )
+        threads = worker_threads()
+        self._worker.add(
+            key, functools.partial(_exported_call, self._runtime, path, program.shape, threads)
+        )
+        path.unlink()
+
+    def drop(self, key: Hashable) -> None:
+        self._worker.drop(key)
+
+    def time(self, keys: Mapping[str, Hashable], **options: Any) -> dict[str, np.ndarray]:
+        return self._worker.time(keys, **options)
+
+    def close(self) -> None:
+        self._worker.close()
+        self._folder.cleanup()
+
+
+def _exported_call(runtime: str, path: Path, shape: tuple, threads: int) -> Call:
+    call, images = RUNTIMES[runtime](path, threads).call, _random_images(shape)
+    return lambda: call(images)[formats.SCORES]
+
+
+def _random_images(shape: tuple) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
