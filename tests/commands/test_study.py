@@ -277,3 +277,16 @@ def test_mistakes_are_found_before_anything_is_computed(
 def test_the_first_variant_cannot_teach_itself():
     with pytest.raises(UserError, match="teacher"):
         study.run_study({"full+distill": Settings()}, [0], "nowhere")
+
+
+@pytest.mark.filterwarnings(r"ignore:the load_module\(\) method is deprecated:DeprecationWarning")
+def test_config_keys_are_set_for_all_variants(config_file, succeed, refuse, monkeypatch, tmp_path):
+    seen = {}
+    monkeypatch.setattr(study, "run_study", lambda variants, *rest, **more: seen.update(variants))
+    options = "study", f"--config={config_file}", "--variants=full,wae", f"--workdir={tmp_path}"
+    succeed(*options, "--only=train", "--config.stages.joint.steps=9", "--config.data.workers=1")
+    assert {settings.stages["joint"].steps for settings in seen.values()} == {9}
+    assert {settings.data.workers for settings in seen.values()} == {1}
+    assert {s.model.frontend.name for s in seen.values()} == {"identity", "wae"}
+    refuse(["no such key", "nonsense"], *options, "--only=train", "--config.nonsense=1")
+    refuse(["unrecognized"], *options, "--only=train", "--stages.joint.steps=9")

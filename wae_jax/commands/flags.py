@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from absl import flags
+from ml_collections import ConfigDict, config_flags
 
 from wae_jax.commands import completion
 from wae_jax.errors import UserError
@@ -81,6 +82,32 @@ def run_with_flags(
         path = value.partition(":")[0]
         if name == "config" and value and not Path(path).is_file():
             fail(f"no config file {path}")
+    _parse(flag_values)
+    start(main)
+
+
+def read_config(config: str, overrides: Sequence[str]) -> ConfigDict:
+    """A config as the other commands read it, for those without absl's flags.
+
+    Ends the program with a line where a key does not exist.
+
+    Args:
+        config: its file, and a variant behind a colon.
+        overrides: as on the command line, ``--config.KEY=VALUE``.
+    """
+    values = flags.FlagValues()
+    holder = config_flags.DEFINE_config_file("config", flag_values=values)
+    before = sys.argv
+    sys.argv = [before[0], f"--config={config}", *overrides]
+    try:
+        _parse(values)
+    finally:
+        sys.argv = before
+    return holder.value
+
+
+def _parse(flag_values: flags.FlagValues) -> None:
+    """Parses ``sys.argv``, where the config flag looks for its overrides."""
     try:
         rest = flag_values(sys.argv)
     except flags.Error as error:
@@ -92,4 +119,3 @@ def run_with_flags(
         fail(f"the config has no such key, or the value is of another type: {key}")
     if rest[1:]:
         fail(f"unexpected argument {rest[1]!r}; options look like --name=value")
-    start(main)

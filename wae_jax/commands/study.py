@@ -14,19 +14,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from wae_jax.commands.flags import start
+from wae_jax.commands.flags import read_config, start
 from wae_jax.commands.options import Parser, check_out, names, whole_number
 from wae_jax.config import Settings, settings_from_config
 from wae_jax.errors import UserError
 from wae_jax.runtime import process
 
+OVERRIDE = "--config."  # KEY=VALUE, for all variants alike
 STEPS = ("train", "measure", "report")
 
 
 def main(argv: Sequence[str]) -> None:
     """Runs the command on its arguments."""
     parser = Parser(prog="wae-jax study", description=__doc__)
-    parser.add_argument("--config", default="", help="config file, without a variant")
+    parser.add_argument(
+        "--config",
+        default="",
+        help="config file, without a variant; its keys are set as for train.py",
+    )
     parser.add_argument(
         "--variants",
         default=(),
@@ -64,7 +69,9 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--picture_of", default="", help="variant to draw, into WORKDIR/sub_images.png"
     )
-    options = parser.parse_args(argv)
+    overrides = [argument for argument in argv if argument.startswith(OVERRIDE)]
+    options = parser.parse_args([argument for argument in argv if argument not in overrides])
+    options.overrides = overrides
     if options.only in ("", "train"):
         for option in ("config", "variants"):
             if not getattr(options, option):
@@ -114,7 +121,8 @@ def _train(options) -> None:
 
     module = load_config_file(options.config)
     variants = {
-        variant: _settings(module, variant.removesuffix(DISTILLED)) for variant in options.variants
+        variant: _settings(module, variant.removesuffix(DISTILLED), options)
+        for variant in options.variants
     }
     _check_names(options, variants)
     if options.picture_of:
@@ -182,7 +190,7 @@ def load_config_file(path: str) -> ModuleType:
     return module
 
 
-def _settings(module: ModuleType, variant: str) -> Settings:
+def _settings(module: ModuleType, variant: str, options) -> Settings:
     """Of one variant; all that can be wrong in a config is found here."""
     try:
         config = module.get_config(variant)
@@ -190,6 +198,8 @@ def _settings(module: ModuleType, variant: str) -> Settings:
         raise UserError(f"--variants: {error}") from error
     except Exception as error:
         raise UserError(f"the config of {variant} fails: {_words(error)}") from error
+    if options.overrides:
+        config = read_config(f"{options.config}:{variant}", options.overrides)
     return settings_from_config(config)
 
 
