@@ -55,6 +55,7 @@ def complete(root, run_env, tmp_path):
         ("wae-jax bench --devices=", {"--devices=cpu", "--devices=gpu"}),
         ("wae-jax train --config.data.exif", {"--config.data.exif_orientation"}),
         ("wae-jax train --config.stages.joint.ep", {"--config.stages.joint.epochs"}),
+        ("wae-jax study --config.stages.joint.ep", {"--config.stages.joint.epochs"}),
         ("wae-jax train --config=configs/vgg16.py --config.model.fusion ", {"early", "late"}),
         ("wae-jax train --config.model.fusion=e", {"--config.model.fusion=early"}),
     ],

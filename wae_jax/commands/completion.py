@@ -36,14 +36,23 @@ def complete_commands(commands: Iterable[str], run: Callable[[str], None]) -> No
 
 
 def complete(parser: argparse.ArgumentParser) -> None:
-    """Answers for the options of a parser, and ends the program."""
+    """Answers for the options of a parser, and ends the program.
+
+    Where there is a ``--config``, its keys are options too.
+    """
     import argcomplete
 
+    words, begun = _typed()
+    takes_config = any("--config" in action.option_strings for action in parser._actions)
+    # Some two hundred: only for those who ask.
+    if takes_config and any(word.startswith(_KEYS) for word in (*words, begun)):
+        for key, names in config_keys():
+            parser.add_argument(f"{_KEYS}{key}", choices=names)
     argcomplete.autocomplete(parser)
 
 
 def complete_flags(values: flags.FlagValues) -> None:
-    """Answers for absl's flags, and for config keys where there is a ``--config``."""
+    """The same for absl's flags."""
     parser = argparse.ArgumentParser(allow_abbrev=False)
     for name in values:
         flag = values[name]
@@ -53,11 +62,6 @@ def complete_flags(values: flags.FlagValues) -> None:
                 parser.add_argument(option, action="store_true", help=flag.help)
         else:
             parser.add_argument(f"--{name}", choices=choices, help=flag.help)
-    words, begun = _typed()
-    # Some two hundred: only for those who ask.
-    if "config" in values and any(word.startswith(_KEYS) for word in (*words, begun)):
-        for key, names in config_keys():
-            parser.add_argument(f"{_KEYS}{key}", choices=names)
     complete(parser)
 
 

@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--config",
         default="",
-        help="config file, without a variant; its keys are set as for train.py",
+        help="config file, without a variant; its keys can be set as for train.py",
     )
     parser.add_argument(
         "--variants",
