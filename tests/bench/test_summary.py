@@ -7,9 +7,10 @@ import flax.linen as nn
 import pytest
 
 from configs import resnet50, vgg16
+from tests.export.conftest import trained as drawn
+from wae_jax.bench import networks
 from wae_jax.bench.breakdown import part_macs
 from wae_jax.bench.measure import count_params, inference_macs
-from wae_jax.bench.networks import build_network
 from wae_jax.bench.summary import summarise
 from wae_jax.config import settings_from_config
 from wae_jax.methods import set_method
@@ -33,11 +34,13 @@ OWN = {"model.backbone.name": f"{__name__}:OwnNetwork", "model.backbone.plan": "
 
 @pytest.mark.parametrize("changes", [{}, OWN], ids=["vgg", "own"])
 @pytest.mark.parametrize("method", ["full", "lowres", "wae", "wae-fast", "cdf97-early"])
-def test_totals_are_the_benchmarks(changes, method, tiny_config):
+def test_totals_are_the_benchmarks(changes, method, tiny_config, monkeypatch):
+    # Drawn here: to compile their initialisation takes longer than all the rest.
+    monkeypatch.setattr(networks, "random_variables", lambda model, size, seed: drawn(model, size))
     settings = settings_from_config(set_method(tiny_config(changes), method))
     found = summarise(settings, num_classes=10)
     network, full = (
-        build_network(
+        networks.build_network(
             name,
             settings_from_config(set_method(tiny_config(changes), name)),
             "float32",
@@ -85,6 +88,7 @@ def test_a_layer_that_runs_twice_counts_once_and_costs_twice(tiny_config):
     assert again.macs == 2 * 8 * 8 * 3 * 3 * 8 * 8
 
 
+@pytest.mark.slow
 def test_no_weight_is_allocated():
     settings = settings_from_config(vgg16.get_config("full"))
     tracemalloc.start()

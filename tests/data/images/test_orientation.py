@@ -40,7 +40,7 @@ def tagged(photo, kind, orientation):
     exif = PIL.Image.Exif()
     exif[TAG] = orientation
     file = io.BytesIO()
-    photo.save(file, kind, exif=exif, quality=90)
+    photo.save(file, kind, exif=exif, quality=90, compress_level=1, method=0)
     return file.getvalue()
 
 
