@@ -11,12 +11,15 @@ import numpy as np
 
 from wae_jax.bench.environment import pick_device
 from wae_jax.bench.measure import compile_ahead
+from wae_jax.bench.networks import Network
 from wae_jax.bench.runtimes import JAX, check_runtimes, worker_threads
 from wae_jax.bench.timing import Call, time_interleaved
 from wae_jax.bench.worker import Worker
 from wae_jax.errors import UserError
 from wae_jax.export import formats
 from wae_jax.export.runtimes import RUNTIMES, TITLES
+
+NAMES = (JAX, *RUNTIMES)
 
 
 class Program(NamedTuple):
@@ -29,6 +32,18 @@ class Program(NamedTuple):
     def images(self) -> np.ndarray:
         """The same random ones at each call."""
         return _random_images(self.shape)
+
+
+def platform_of(runtime: str) -> str:
+    """What a network is built for that shall run there: others than JAX take the plain convs."""
+    return pick_device("").platform if runtime == JAX else "cuda"
+
+
+def program_of(network: Network, runtime: str, batch_size: int) -> Program:
+    """The whole of a network that was built for :func:`platform_of` the runtime."""
+    size = network.image_size
+    variables = network.variables_for(batch_size) if runtime == JAX else network.variables
+    return Program(network.scores, variables, (batch_size, size, size, 3))
 
 
 class Place(Protocol):
@@ -46,13 +61,13 @@ class Place(Protocol):
 
 
 def open_place(runtime: str) -> Place:
-    """The place of a runtime: "jax" or one that runs ONNX files.
+    """The place of a runtime, one of :data:`NAMES`.
 
     Raises:
         UserError: There is none, or its package is missing.
     """
-    if runtime not in (JAX, *RUNTIMES):
-        raise UserError(f"--runtime: {runtime!r} is none of {', '.join((JAX, *RUNTIMES))}")
+    if runtime not in NAMES:
+        raise UserError(f"no runtime {runtime!r}; there are: {', '.join(NAMES)}")
     check_runtimes((runtime,), "cpu")
     return _Here() if runtime == JAX else _Exported(runtime)
 

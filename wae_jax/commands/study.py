@@ -59,6 +59,12 @@ def main(argv: Sequence[str]) -> None:
         "--seconds", type=whole_number(1), default=0, help="of timing for each batch size"
     )
     parser.add_argument(
+        "--runtimes",
+        default=("jax",),
+        type=names,
+        help="that networks are timed in: jax, onnxruntime, openvino; default: jax",
+    )
+    parser.add_argument(
         "--csv",
         default="",
         help="NAME.env.json and the picture NAME.png go beside it; default: WORKDIR/results.csv",
@@ -109,7 +115,7 @@ def _study(options) -> None:
     if options.only == "report":
         times = measure.read_times(options.workdir)
     else:
-        times = measure.measure(options.workdir, found, options.seconds)
+        times = measure.measure(options.workdir, found, options.seconds, options.runtimes)
     _report(options, chosen, times)
 
 

@@ -1,26 +1,27 @@
 """Times of a study's networks against each other, ``WORKDIR/times.json``."""
 
+import contextlib
 import dataclasses
+import functools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from wae_jax.bench.environment import environment, pick_device
-from wae_jax.bench.measure import model_job
-from wae_jax.bench.networks import Network
-from wae_jax.bench.timing import Call, Timings, time_in_passes
-from wae_jax.checkpoints import folders
+from wae_jax.bench.networks import Network, build_network
+from wae_jax.bench.places import open_place, platform_of, program_of
+from wae_jax.bench.runtimes import JAX
+from wae_jax.bench.timing import Timings, time_in_passes
 from wae_jax.errors import UserError
+from wae_jax.export.runtimes import TITLES
 from wae_jax.runtime import files
 from wae_jax.runtime.console import say
 from wae_jax.study import runs
 from wae_jax.study.load import Watch
 from wae_jax.study.runs import Run
-from wae_jax.study.study import trained_network
 
 TIMES_FILE = "times.json"
 BATCH_SIZES = (1, 32)
@@ -28,15 +29,6 @@ TIMING_SECONDS = 4.0  # for each batch size, all variants
 
 # A runtime and a batch size, in which networks are timed against each other.
 Cell = tuple[str, int]
-
-
-def _jax_call(network: Network, batch_size: int, device: jax.Device) -> Call:
-    return model_job(network, batch_size, device).call
-
-
-# What each runtime calls to classify a batch. Every one is timed on its own, so that the threads
-# of one cannot disturb another's; each adds its own columns.
-RUNTIMES: Mapping[str, Callable[[Network, int, jax.Device], Call]] = {"jax": _jax_call}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,56 +66,63 @@ class Times:
         return [load["warning"] for load in self.environment["load"].values() if load["warning"]]
 
 
-def measure(workdir: str, found: Sequence[Run], seconds: float = 0.0) -> Times:
+def measure(
+    workdir: str, found: Sequence[Run], seconds: float = 0.0, runtimes: Sequence[str] = (JAX,)
+) -> Times:
     """Times the networks of finished runs in turn, and keeps the result in the folder.
 
-    Networks of equal layers are timed once. Those of which no checkpoint is left are left out.
+    Networks of equal layers are timed once, with random weights: a call takes as long with any, and
+    checkpoints need not be there any more.
 
     Args:
         workdir: The study's folder.
         found: Its finished runs.
         seconds: Of timing for each runtime and batch size; 0: ``TIMING_SECONDS``.
+        runtimes: Each is timed on its own, so that the threads of one cannot disturb another's, and
+            adds its own columns. See :data:`wae_jax.bench.places.NAMES`.
 
     Raises:
-        UserError: No run has a checkpoint any more.
+        UserError: No such runtime, or a network that it cannot run.
     """
-    device = pick_device("")
-    networks, timed_as = _networks(workdir, found)
-    record, loads = environment(device), {}
+    first: dict[str, Run] = {}  # of every kind
+    for run in found:
+        first.setdefault(_kind(run), run)
+    record, loads = environment(pick_device("")), {}
     cells: dict[Cell, Timings] = {}
-    for runtime, make_call in RUNTIMES.items():
-        calls = {}
-        for batch in BATCH_SIZES:
-            say(f"compiling {len(networks)} networks for batch {batch}")
-            calls[runtime, batch] = {
-                name: make_call(network, batch, device) for name, network in networks.items()
-            }
-        watch = Watch()
-        cells |= time_in_passes(calls, seconds=seconds or TIMING_SECONDS)
-        loads[runtime] = watch.stop().record("the timing")
+    for runtime in runtimes:
+        with contextlib.closing(open_place(runtime)) as place:
+            keys: dict[Cell, dict[str, tuple]] = {}
+            for run in first.values():
+                say(f"loading {run.variant} in {TITLES[runtime]}")
+                network = _network(run, workdir, runtime)
+                for batch in BATCH_SIZES:
+                    key = run.variant, batch
+                    place.add(key, program_of(network, runtime, batch))
+                    keys.setdefault((runtime, batch), {})[run.variant] = key
+            watch = Watch()
+            cells |= time_in_passes(
+                {cell: functools.partial(place.time, each) for cell, each in keys.items()},
+                seconds=seconds or TIMING_SECONDS,
+            )
+            loads[runtime] = watch.stop().record("the timing")
+    timed_as = {run.variant: first[_kind(run)].variant for run in found}
     times = Times({**record, "load": loads}, timed_as, cells)
     _write(Path(workdir) / TIMES_FILE, times)
     return times
 
 
-def _networks(workdir: str, found: Sequence[Run]) -> tuple[dict[str, Network], dict[str, str]]:
-    """One network of every kind by the name of its first variant, and that name by variant."""
-    names: dict[str, str] = {}  # by kind
-    networks: dict[str, Network] = {}
-    for run in found:
-        folder = runs.folder_of(workdir, run.variant, run.seed)
-        if _kind(run) in names or not (Path(folder) / folders.FOLDER).is_dir():
-            continue
-        network = trained_network(run.variant, folders.find(folder))
-        # What training needs beside the inference form is not held while others are timed.
-        networks[run.variant] = dataclasses.replace(network, trained_variables=None)
-        names[_kind(run)] = run.variant
-    if not networks:
-        raise UserError(f"{workdir} has no finished run with a checkpoint: nothing can be timed")
-    lacking = [run.variant for run in found if _kind(run) not in names]
-    if lacking:
-        say(f"not timed, as their checkpoints are gone: {', '.join(dict.fromkeys(lacking))}")
-    return networks, {r.variant: names[_kind(r)] for r in found if _kind(r) in names}
+def _network(run: Run, workdir: str, runtime: str) -> Network:
+    settings = run.settings(workdir)
+    network = build_network(
+        run.variant,
+        settings,
+        settings.model.dtype,
+        platform=platform_of(runtime),
+        num_classes=1 + int(runs.numbers(run.labels).max()),
+        for_times_only=True,
+    )
+    # What training needs beside the inference form is not held while others are timed.
+    return dataclasses.replace(network, trained_variables=None)
 
 
 def _kind(run: Run) -> str:

@@ -13,8 +13,7 @@ import jax.numpy as jnp
 from wae_jax.bench.breakdown import part_macs, split
 from wae_jax.bench.measure import BASE
 from wae_jax.bench.networks import Network, build_network
-from wae_jax.bench.places import Place, Program, open_place
-from wae_jax.bench.runtimes import JAX
+from wae_jax.bench.places import Place, Program, open_place, platform_of, program_of
 from wae_jax.bench.timing import Timings, time_in_passes
 from wae_jax.config import Settings
 from wae_jax.errors import UserError
@@ -23,6 +22,7 @@ from wae_jax.runtime.console import progress_bar
 HALF = "lowres"
 FRONT_END, LIGHT, TRUNK = "front end", "light branch", "low branch and heads"
 _WHOLE = "whole"
+_LEAST_TRUNK = 0.05  # of the whole's time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +95,7 @@ def recommend(
                         method,
                         each,
                         "float32",
-                        platform="cpu" if runtime == JAX else "cuda",
+                        platform=platform_of(runtime),
                         num_classes=num_classes,
                         for_times_only=True,
                     )
@@ -121,7 +121,9 @@ class _Measured:
 
     @property
     def trunk_ms(self) -> float:
-        return max(self.ms(_WHOLE) - self.ms(FRONT_END) - self.ms(LIGHT), 0.0)
+        """What the parts leave of the whole: nothing in tiny networks, where a call is all cost."""
+        rest = self.ms(_WHOLE) - self.ms(FRONT_END) - self.ms(LIGHT)
+        return max(rest, _LEAST_TRUNK * self.ms(_WHOLE))
 
     @property
     def trunk_macs(self) -> int:
@@ -155,9 +157,7 @@ def _measure(
 
 
 def _programs(network: Network, runtime: str, batch_size: int) -> dict[str, Program]:
-    size, model = network.image_size, network.model
-    shape = batch_size, size, size, 3
-    whole = network.variables_for(batch_size) if runtime == JAX else network.variables
+    whole, model = program_of(network, runtime, batch_size), network.model
 
     def part(method, shape):
         return Program(
@@ -165,11 +165,11 @@ def _programs(network: Network, runtime: str, batch_size: int) -> dict[str, Prog
         )
 
     programs = {
-        _WHOLE: Program(network.scores, whole, shape),
-        FRONT_END: part(_front_end, shape),
+        _WHOLE: whole,
+        FRONT_END: part(_front_end, whole.shape),
     }
     if model.light is not None:
-        images = jax.ShapeDtypeStruct(shape, jnp.uint8)
+        images = jax.ShapeDtypeStruct(whole.shape, jnp.uint8)
         high = jax.eval_shape(
             lambda v, x: model.apply(v, x, method=split), network.variables, images
         ).high
