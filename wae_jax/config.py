@@ -78,9 +78,6 @@ class InputSettings:
     channel_order: Annotated[str, one_of("RGB", "BGR")] = "RGB"
     mean: tuple[float, ...] = (123.675, 116.28, 103.53)  # in that order, on the 0..255 scale
     std: tuple[float, ...] = (58.395, 57.12, 57.375)
-    # What the backbone reads is multiplied by it. Weights that were trained on 0..255 need it: made
-    # for unit variance, the first conv's would be so large that they hardly learn.
-    gain: Above0 = 1.0
 
 
 @dataclasses.dataclass(frozen=True)

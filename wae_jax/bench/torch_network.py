@@ -89,7 +89,7 @@ class TorchTwin:
     def _scores(self, low, high):
         if self.model.fusion == "early":
             low, high = self.torch.cat([low, high], 1), None
-        low = self._branch("backbone", low * self.model.gain)
+        low = self._branch("backbone", low)
         scores = self._head("head_low", [low])
         if high is None:
             return scores

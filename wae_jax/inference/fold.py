@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from wae_jax.inference.layout import lay_out
-from wae_jax.models.backbones import VGG, ResNet, first_conv
+from wae_jax.models.backbones import VGG, ResNet
 from wae_jax.models.classifier import Classifier
 from wae_jax.models.frontends import WAE, FoldedEncoder
 from wae_jax.models.frontends.folded import CPU_TILE, tile_kernel
@@ -59,12 +59,6 @@ def for_inference(
             continue
         params[name] = fold_batch_norms(params[name], stats.get(name, {}), branch.norm_epsilon)
         stats = {k: v for k, v in stats.items() if k != name}
-    first = first_conv(model.backbone)
-    if model.gain != 1 and first:
-        conv = params["backbone"][first]
-        scaled = {**conv, "kernel": conv["kernel"] * model.gain}
-        params["backbone"] = {**params["backbone"], first: scaled}
-        changes["gain"] = 1.0
     if isinstance(model.frontend, WAE):
         changes |= _fold_frontend(model, params, stats.get("frontend", {}), platform)
         stats = {k: v for k, v in stats.items() if k != "frontend"}

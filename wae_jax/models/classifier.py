@@ -22,8 +22,7 @@ class Classifier(nn.Module):
 
     Images are RGB in 0..255, uint8 or float, (B, H, W, 3). They are put into ``channel_order``
     and normalised by ``mean`` and ``std`` (in that order, on the same 0..255 scale) here, so that
-    whoever calls the model need not know its input convention. What the backbone reads is
-    multiplied by ``gain``, see :class:`wae_jax.config.InputSettings`.
+    whoever calls the model need not know its input convention.
     """
 
     frontend: nn.Module
@@ -35,7 +34,6 @@ class Classifier(nn.Module):
     channel_order: str = "RGB"
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
-    gain: float = 1.0
     dtype: jnp.dtype = jnp.float32
 
     def normalise(self, images: jax.Array) -> jax.Array:
@@ -91,7 +89,7 @@ class Classifier(nn.Module):
     ) -> Outputs:
         if self.fusion == "early":
             return self._classify_early(inputs, outputs, train=train, without_high=without_high)
-        low = self._backbone(inputs.low, train=train)
+        low = self.backbone(inputs.low, train=train)
         outputs = outputs.replace(low_features=low.mean(axis=(1, 2), dtype=jnp.float32))
         low_scores = self.head_low([low], train=train)
         if inputs.high is None:
@@ -111,17 +109,13 @@ class Classifier(nn.Module):
         )
 
     @nn.nowrap
-    def _backbone(self, inputs: jax.Array, *, train: bool) -> jax.Array:
-        return self.backbone(inputs if self.gain == 1 else inputs * self.gain, train=train)
-
-    @nn.nowrap
     def _classify_early(
         self, inputs: SubImages, outputs: Outputs, *, train: bool, without_high: bool
     ) -> Outputs:
         assert inputs.high is not None  # as build_model checks
 
         def branch(high):
-            features = self._backbone(jnp.concatenate([inputs.low, high], -1), train=train)
+            features = self.backbone(jnp.concatenate([inputs.low, high], -1), train=train)
             return features, self.head_low([features], train=train)
 
         features, scores = branch(inputs.high)
@@ -183,7 +177,6 @@ def build_model(
         channel_order=settings.input.channel_order,
         mean=settings.input.mean,
         std=settings.input.std,
-        gain=settings.input.gain,
         dtype=dtype,
     )
     check_image_size(model, image_size)

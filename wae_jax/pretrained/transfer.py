@@ -11,7 +11,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from wae_jax.config import ModelSettings
 from wae_jax.errors import UserError
-from wae_jax.models.backbones import VGG, ResNet, first_conv
+from wae_jax.models.backbones import VGG, ResNet
 from wae_jax.models.classifier import Classifier
 from wae_jax.models.frontends import WAE
 from wae_jax.models.frontends.start import wavelet_start
@@ -24,7 +24,6 @@ ADOPTED = (
     "input.channel_order",
     "input.mean",
     "input.std",
-    "input.gain",
     "backbone.norm_epsilon",
     "backbone.stem_pool",
     "backbone.stride_on",
@@ -68,12 +67,10 @@ def adopt_convention(model: ModelSettings, other: ModelSettings) -> ModelSetting
 
 
 def with_unit_variance(imported: Imported) -> Imported:
-    """The same network for inputs of about unit variance, which a gain scales for its first conv.
+    """The same network for inputs of about unit variance: its first conv takes in the scale.
 
     Networks of Caffe and Keras read 0..255. The auto-encoder normalises its sub-images, and the
-    weight of its loss is meant for such inputs. The conv's weights stay as large as they were: of
-    weights 58 times as large, a step of gradient descent would change a 3400th part of what it does
-    to these. A user's own trunk is left as it is.
+    weight of its loss is meant for such inputs. A user's own trunk is left as it is.
     """
     inputs, trunk = imported.model.input, imported.variables["params"]["backbone"]
     first = next((name for name in ("stem_conv", "conv1_1") if name in trunk), None)
@@ -83,12 +80,11 @@ def with_unit_variance(imported: Imported) -> Imported:
     scale = np.asarray(std, np.float32) / np.asarray(inputs.std, np.float32)
     variables = flatten_dict(imported.variables, sep="/")
     path = f"params/backbone/{first}/kernel"
-    gain = float(np.mean(scale))
-    variables[path] = np.asarray(variables[path]) * (scale / gain)[:, None]
+    variables[path] = np.asarray(variables[path]) * scale[:, None]
     return dataclasses.replace(
         imported,
         variables={"batch_stats": {}, **unflatten_dict(variables, sep="/")},
-        model=changed(imported.model, {"input.std": std, "input.gain": gain}),
+        model=changed(imported.model, {"input.std": std}),
     )
 
 
@@ -218,9 +214,6 @@ def _slim_light(imported: Imported, ours: Mapping[str, Any], model: Classifier) 
     fresh = {
         path.removeprefix(prefix): array for path, array in ours.items() if path.startswith(prefix)
     }
-    # The light branch has no gain.
-    first = f"{first_conv(trunk)}/kernel"
-    wide["params"][first] = np.asarray(wide["params"][first]) * model.gain
     params, stats = slim(wide["params"], wide["batch_stats"], fresh)
     return {f"{prefix}{path}": array for path, array in params.items()} | {
         f"batch_stats/light/{path}": array for path, array in stats.items()
