@@ -15,6 +15,7 @@ from typing import Any
 
 import flax.serialization
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from flax import traverse_util
 
@@ -73,11 +74,13 @@ def restore_state(folder: Path, like: TrainState) -> TrainState:
         like: a state with the structure and shapes that are wanted.
 
     Raises:
-        UserError: the checkpoint is of another network or another optimiser.
+        UserError: the checkpoint is of another network or another optimiser, or holds what is no
+            finite number.
     """
     variables = restore_variables(folder, like.variables)
     training = _read_training(folder, variables["batch_stats"])
     _check_same(folder, "optimiser", training, _training_part(like))
+    _check_finite(folder, training)
     teacher_map = {name: part for name, part in training.items() if name == TEACHER_MAP}
     return TrainState(
         step=training["step"],
@@ -96,10 +99,12 @@ def restore_variables(folder: Path, like) -> Any:
         like: arrays or shapes with the structure and dtypes that are wanted.
 
     Raises:
-        UserError: the checkpoint is of another network; names what differs.
+        UserError: the checkpoint is of another network (names what differs), or holds what is no
+            finite number.
     """
     saved = _read(folder, "variables")
     _check_same(folder, "network", saved, like)
+    _check_finite(folder, saved)
     return jax.tree.map(lambda a, b: a.astype(b.dtype), saved, dict(like))
 
 
@@ -109,6 +114,7 @@ def restore_evaluated(folder: Path, like) -> Any:
     if read_meta(folder)["ema"]:
         training = _read_training(folder, variables["batch_stats"], without=("opt_state",))
         variables = averaged(training["ema"])
+        _check_finite(folder, variables)
     return variables
 
 
@@ -178,6 +184,23 @@ def _check_same(folder: Path, what: str, saved, wanted) -> None:
             f"differ, the first is {wrong[0]} (checkpoint "
             f"{theirs.get(wrong[0], 'lacks it')}, {what} "
             f"{ours.get(wrong[0], 'lacks it')})"
+        )
+
+
+def _check_finite(folder: Path, saved) -> None:
+    """Raises UserError where an array holds NaN or infinity: nothing right comes of it."""
+    flat = traverse_util.flatten_dict(saved, sep="/")
+    bad = [
+        name
+        for name, leaf in flat.items()
+        if leaf is not None
+        and jax.numpy.isdtype(leaf.dtype, "real floating")
+        and not np.isfinite(np.asarray(leaf)).all()
+    ]
+    if bad:
+        raise UserError(
+            f"cannot use the checkpoint {folder}: {len(bad)} of {len(flat)} arrays hold what is no "
+            f"finite number, the first is {bad[0]}; take an earlier step, if there is one"
         )
 
 
