@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-from wae_jax.runtime.console import fail
+from wae_jax.runtime import signals
 
 # Each has its module in wae_jax.commands, with dashes as underscores.
 COMMANDS = {
@@ -22,8 +22,21 @@ COMMANDS = {
 }
 
 
+# They save before they end; the others have nothing that a signal would lose.
+SAVING = ("train", "study")
+
+
+def run() -> None:
+    """The program, in a process of its own, whose signals it handles."""
+    if sys.argv[1:2] and sys.argv[1] in SAVING:
+        signals.install()  # before what takes long to import
+    main()
+
+
 def main() -> None:
     """Runs the command that the command line names; imports only what it needs."""
+    from wae_jax.runtime.console import fail
+
     if not sys.argv[1:]:
         fail(f"name a command, one of: {', '.join(COMMANDS)}; see wae-jax --help")
     name, *arguments = sys.argv[1:]
@@ -40,4 +53,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run()

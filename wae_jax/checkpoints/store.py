@@ -9,6 +9,9 @@ Arrays are read onto this process's first device. Orbax by itself would put them
 those that they were saved from, which another machine does not have.
 """
 
+import errno
+import os
+import shutil
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,8 @@ from wae_jax.checkpoints import folders, formats
 from wae_jax.checkpoints.state import TEACHER_MAP, TrainState, averaged
 from wae_jax.errors import UserError
 
+_SMALL_FILES = 256_000  # bytes, and some more than the indices and the manifest of a step take
+
 
 def save(workdir: Path, state: TrainState, meta: dict[str, Any], *, keep: int) -> Path:
     """Writes a step directory, then removes all below the newest ``keep`` that verify.
@@ -35,9 +40,29 @@ def save(workdir: Path, state: TrainState, meta: dict[str, Any], *, keep: int) -
 
     Returns:
         The step directory.
+
+    Raises:
+        UserError: the disk is full or cannot be written; the steps before this one are whole.
     """
     number = int(state.step)
     step = workdir.absolute() / folders.FOLDER / str(number)
+    _check_space(step, state)
+    try:
+        _write(step, number, state, meta)
+        if jax.process_index() == 0:
+            folders.publish(step)
+    except Exception as error:
+        if not _from_disk(error):
+            raise
+        raise UserError(
+            f"cannot write the checkpoint {step}: {_first_line(error)}; earlier ones are whole"
+        ) from error
+    if jax.process_index() == 0:
+        folders.prune(step, max(1, keep))
+    return step
+
+
+def _write(step: Path, number: int, state: TrainState, meta: dict[str, Any]) -> None:
     with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
         checkpointer.save(
             folders.staged(step),
@@ -48,10 +73,30 @@ def save(workdir: Path, state: TrainState, meta: dict[str, Any], *, keep: int) -
             ),
             force=True,
         )
-    if jax.process_index() == 0:
-        folders.publish(step)
-        folders.prune(step, max(1, keep))
-    return step
+
+
+def _check_space(step: Path, state: TrainState) -> None:
+    """Raises UserError where a checkpoint would not fit on the disk beside the others."""
+    needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + _SMALL_FILES
+    folder = next(path for path in step.parents if path.is_dir())
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise UserError(
+            f"cannot write the checkpoint {step}: it takes {needed / 1e6:.1f} MB, and "
+            f"{free / 1e6:.1f} MB are free on the disk of {folder}; the ones before it are whole"
+        )
+
+
+def _from_disk(error: Exception) -> bool:
+    """Whether an error of writing is the disk's: TensorStore tells by its words alone."""
+    return isinstance(error, OSError) or any(
+        os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+    )
+
+
+def _first_line(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or str(error)
+    return text.strip().splitlines()[0][:300]
 
 
 def read_meta(folder: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from absl import flags
 
 from wae_jax.errors import UserError
-from wae_jax.runtime import process
+from wae_jax.runtime import process, signals
 from wae_jax.runtime.console import fail
 
 
@@ -34,6 +34,9 @@ def start(main: Callable[[], None]) -> None:
         if os.environ.get("WAE_JAX_TRACEBACK") == "1":
             traceback.print_exception(error.__cause__ or error)
         fail(str(error))
+    except signals.Stopped as stopped:
+        print(f"{stopped}; saved; the same command continues", file=sys.stderr)
+        raise SystemExit(stopped.status) from None
     except KeyboardInterrupt:
         print("stopped; run the same command again to continue", file=sys.stderr)
         raise SystemExit(130) from None

@@ -30,8 +30,11 @@ def start(settings: ParallelSettings) -> None:
     Raises:
         UserError: the other processes cannot be found or reached.
     """
+    _check(settings)
     if jax.distributed.is_initialized():
         return
+    # Its handler of SIGTERM would take the place of the program's own.
+    jax.config.update("jax_enable_preemption_service", False)
     asked = settings.coordinator == AUTO
     join: Callable[[], None]
     if settings.coordinator and not asked:
@@ -55,6 +58,28 @@ def start(settings: ParallelSettings) -> None:
             f"cannot join the other processes ({how}): {str(error).splitlines()[0]}; see "
             "config.parallel.coordinator"
         ) from error
+
+
+def _check(settings: ParallelSettings) -> None:
+    """Raises UserError where the keys of a run of several processes do not fit each other."""
+    if settings.process_id >= settings.num_processes:
+        raise UserError(
+            f"config.parallel.process_id is {settings.process_id}; it must be below "
+            f"config.parallel.num_processes, which is {settings.num_processes}"
+        )
+    if settings.num_processes > 1 and not settings.coordinator:
+        raise UserError(
+            f"config.parallel.num_processes is {settings.num_processes}, but "
+            "config.parallel.coordinator is empty: name host:port of process 0"
+        )
+    host, _, port = settings.coordinator.rpartition(":")
+    if settings.coordinator not in ("", AUTO) and not (
+        host and port.isascii() and port.isdigit() and 0 < int(port) < 2**16
+    ):
+        raise UserError(
+            f"config.parallel.coordinator is {settings.coordinator!r}; it must be host:port of "
+            f"process 0, or {AUTO}"
+        )
 
 
 def _in_slurm_step() -> bool:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,24 +12,33 @@ import tqdm
 from wae_jax import data
 from wae_jax.checkpoints import store
 from wae_jax.checkpoints.state import TrainState
-from wae_jax.config import as_dict
+from wae_jax.config import as_dict, settings_from_config
 from wae_jax.errors import UserError
 from wae_jax.evaluation.metrics import METRIC_NAMES
+from wae_jax.runtime import signals
 from wae_jax.runtime.console import duration, progress_bar, say
+from wae_jax.runtime.devices import start
 from wae_jax.training import average
 from wae_jax.training.optim import make_optimizer, make_schedule
+from wae_jax.training.processes import check_same_settings
 from wae_jax.training.progress import Meter, Totals, all_finite
 from wae_jax.training.run import Run, open_run
+from wae_jax.training.saving import Wishes
 from wae_jax.training.stages import Stage, stage_labels
 from wae_jax.training.steps import make_train_step
+from wae_jax.training.workdir import CHANGES_FLAG, hold
 
 
-def train(config: Mapping[str, Any], workdir: str) -> dict[str, Any]:
+def train(
+    config: Mapping[str, Any], workdir: str, *, continue_with_changes: bool = False
+) -> dict[str, Any]:
     """Trains as ``config`` says, all stages; continues a run that was stopped in ``workdir``.
 
     Args:
         config: a ConfigDict as :func:`wae_jax.config.default_config` makes it.
         workdir: the run's folder, for checkpoints, metrics and the config.
+        continue_with_changes: whether keys of stages that are not finished may differ from those
+            of the run in the workdir, which go into its ``changes.jsonl``.
 
     Returns:
         The figures that ``train.py`` prints last: those of the final evaluation, ``stage``,
@@ -37,7 +47,15 @@ def train(config: Mapping[str, Any], workdir: str) -> dict[str, Any]:
     Raises:
         UserError: anything in the config, the data or the workdir that the user can mend.
     """
-    run, state = open_run(config, workdir)
+    settings = settings_from_config(config)
+    start(settings.parallel)
+    check_same_settings(settings)
+    with hold(Path(workdir), main=jax.process_index() == 0) as held:
+        run, state = open_run(settings, Path(workdir), held, changes=continue_with_changes)
+        return _train(run, state)
+
+
+def _train(run: Run, state: TrainState) -> dict[str, Any]:
     try:
         figures = None
         for stage in run.plan:
@@ -48,7 +66,7 @@ def train(config: Mapping[str, Any], workdir: str) -> dict[str, Any]:
             # Also where a run was stopped between its last step and this.
             figures = _evaluate(run, state, stage)
         if figures is None:
-            say(f"{workdir} is complete; evaluating it")
+            say(f"{run.workdir} is complete; evaluating it")
             figures = _evaluate(run, state, run.plan[-1])
     finally:
         run.metrics_log.close()
@@ -57,7 +75,7 @@ def train(config: Mapping[str, Any], workdir: str) -> dict[str, Any]:
         "stage": run.plan[-1].name,
         "step": int(state.step),
         "train_seconds": round(run.seconds, 2),
-        "workdir": str(workdir),
+        "workdir": str(run.workdir),
     }
 
 
@@ -73,7 +91,8 @@ def _train_stage(run: Run, state: TrainState, stage: Stage) -> TrainState:
     evaluates = _evaluation_steps(run, stage)
     if first in evaluates and first not in run.metrics_log.evaluated:
         _evaluate(run, state, stage)  # the run was stopped before it
-    meter, totals = Meter(stage), Totals()
+    meter, wishes = Meter(stage), Wishes()
+    totals = Totals(run.pending if first > stage.first_step else None)
     run_state = run.parallel.put_state(state)
     batches, seconds = iter(loader), run.seconds
     bar = progress_bar(
@@ -85,10 +104,11 @@ def _train_stage(run: Run, state: TrainState, stage: Stage) -> TrainState:
             batch = next(batches)
             meter.waited += time.perf_counter() - waiting
             run_state, metrics = step_fn(run_state, run.parallel.put_train_batch(batch))
+            signals.defer()
             totals.add(step, metrics)
             bar.update()
             last = step == stage.last_step
-            saves = last or step % settings.checkpoint_every == 0
+            saves = wishes.look(step) or last or step % settings.checkpoint_every == 0
             if saves or step in evaluates or step % settings.log_every == 0:
                 _check_loss(run, stage, totals)
             if last or step % settings.log_every == 0:
@@ -100,7 +120,12 @@ def _train_stage(run: Run, state: TrainState, stage: Stage) -> TrainState:
                     state = run.parallel.get_state(run_state)
                     if saves:
                         _check_state(stage, state)
-                        _save(run, state, stage, loader.state())
+                        _save(run, state, stage, loader.state(), totals)
+                        if wishes.stop:
+                            raise signals.Stopped(wishes.stop)
+                        signals.at_once()
+                        if wishes.save:
+                            say(f"saved step {step}, as SIGUSR1 asked")
                     if step in evaluates:
                         _evaluate(run, state, stage)
     finally:
@@ -122,6 +147,7 @@ def _log(
     run: Run, meter: Meter, totals: Totals, step: int, learning_rate: float, bar: tqdm.tqdm
 ) -> None:
     """Writes and shows the means since the last time."""
+    run.held.check()
     count, means = totals.count, totals.take(run.parallel.local_value)
     line, text = meter.report(step, count, means, learning_rate)
     run.metrics_log.write(line)
@@ -187,9 +213,10 @@ def _open_loader(run: Run, stage: Stage, first: int, seed: int) -> data.TrainLoa
 
 def _check_loss(run: Run, stage: Stage, totals: Totals) -> None:
     """Stops a run whose loss is no number any more."""
-    step = totals.first_bad_step(run.parallel.local_value)
-    if step is not None:
-        raise UserError(f"the loss is no finite number {_at(step, stage)}")
+    bad = totals.first_bad(run.parallel.local_value)
+    if bad is not None:
+        step, terms = bad
+        raise UserError(f"the loss is no finite number ({', '.join(terms)}) {_at(step, stage)}")
 
 
 def _check_state(stage: Stage, state: TrainState) -> None:
@@ -203,11 +230,14 @@ def _check_state(stage: Stage, state: TrainState) -> None:
 def _at(step: int, stage: Stage) -> str:
     return (
         f"at step {step} of stage {stage.name}; lower its learning rate, or clip gradients with "
-        f"--config.stages.{stage.name}.clip_norm=1"
+        f"--config.stages.{stage.name}.clip_norm=1, and add {CHANGES_FLAG}"
     )
 
 
-def _save(run: Run, state: TrainState, stage: Stage, data_state: dict[str, Any]) -> None:
+def _save(
+    run: Run, state: TrainState, stage: Stage, data_state: dict[str, Any], totals: Totals
+) -> None:
+    run.held.check()
     info = run.records.source.info
     store.save(
         run.workdir,
@@ -217,6 +247,7 @@ def _save(run: Run, state: TrainState, stage: Stage, data_state: dict[str, Any])
             "stage": stage.name,
             "data": data_state,
             "train_seconds": run.seconds,
+            "pending": totals.keep(run.parallel.local_value),
             "ema": state.ema is not None,
             "teacher": run.teacher and run.teacher.identity,
             "origin": None,

@@ -1,0 +1,35 @@
+"""When a run saves besides its fixed steps: where a signal asks, alike in all its processes."""
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from wae_jax.runtime import signals
+
+# Steps between two times that the processes of a run agree: each waits for the devices.
+AGREE_EVERY = 10
+
+
+class Wishes:
+    """What was asked of a run from outside; every process gets the same answers.
+
+    Attributes:
+        stop: the number of the signal after which the run is to save and end; 0: none.
+        save: whether it is to save, and to go on.
+    """
+
+    def __init__(self) -> None:
+        self.stop, self.save = 0, False
+
+    def look(self, step: int) -> bool:
+        """Looks whether there is anything new after ``step``; whether it is to be saved."""
+        several = jax.process_count() > 1
+        if several and step % AGREE_EVERY:
+            self.stop, self.save = 0, False
+            return False
+        own = signals.stop_asked(), signals.take_save_asked()
+        if several:
+            all_own = np.asarray(multihost_utils.process_allgather(np.array(own, np.int32)))
+            own = int(all_own[:, 0].max()), bool(all_own[:, 1].any())
+        self.stop, self.save = own
+        return bool(self.stop or self.save)
