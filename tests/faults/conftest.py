@@ -13,7 +13,7 @@ import pytest
 from tests.checkpoints.conftest import META, make_state
 from wae_jax.checkpoints import store
 
-TIMEOUT_S = 120
+TIMEOUT_S = 240
 
 
 class RealRun:
@@ -23,7 +23,11 @@ class RealRun:
         self.err = folder / f"{time.time_ns()}.err"
         with self.err.open("w") as err:
             self.process = subprocess.Popen(
-                [sys.executable, *argv], cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=err
+                [sys.executable, *argv],
+                cwd=cwd,
+                env={**env, "PYTHONPATH": str(cwd)},
+                stdout=subprocess.PIPE,
+                stderr=err,
             )
 
     def signal(self, number: int) -> None:
