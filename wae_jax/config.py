@@ -259,7 +259,13 @@ class Settings:
     parallel: ParallelSettings = ParallelSettings()
     log_every: Count = 50  # steps between lines in metrics.jsonl
     checkpoint_every: Count = 1000  # steps between checkpoints; also at the end of each stage
+    checkpoint_minutes: NotNegative = 0.0  # also when the last is so old; 0: by steps alone
     keep_checkpoints: Count = 2
+    keep_best: bool = False  # also the checkpoint with the best top1 of all evaluated ones
+    # A loss that is no finite number: stop | skip (such a step changes nothing) | rollback (to the
+    # last checkpoint, and on with another data order).
+    on_nan: Annotated[str, one_of("stop", "skip", "rollback")] = "stop"
+    nan_limit: Count = 10  # skip: steps, rollback: times, of the whole run; then it stops
     eval_every_epochs: NotNegative = 0.0  # evaluate during a stage; always at each stage's end
 
     @property

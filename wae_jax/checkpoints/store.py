@@ -29,7 +29,9 @@ from wae_jax.errors import UserError
 _SMALL_FILES = 256_000  # bytes, and some more than the indices and the manifest of a step take
 
 
-def save(workdir: Path, state: TrainState, meta: dict[str, Any], *, keep: int) -> Path:
+def save(
+    workdir: Path, state: TrainState, meta: dict[str, Any], *, keep: int, best: int | None = None
+) -> Path:
     """Writes a step directory, then removes all below the newest ``keep`` that verify.
 
     Args:
@@ -37,6 +39,7 @@ def save(workdir: Path, state: TrainState, meta: dict[str, Any], *, keep: int) -
         state: replicated arrays; in a multi-process run every process must call this.
         meta: what describes the run (see ``formats``), JSON-able; format and step are added.
         keep: how many steps stay, at least 1.
+        best: a step that stays besides.
 
     Returns:
         The step directory.
@@ -58,7 +61,7 @@ def save(workdir: Path, state: TrainState, meta: dict[str, Any], *, keep: int) -
             f"cannot write the checkpoint {step}: {_first_line(error)}; earlier ones are whole"
         ) from error
     if jax.process_index() == 0:
-        folders.prune(step, max(1, keep))
+        folders.prune(step, max(1, keep), best)
     return step
 
 

@@ -70,12 +70,18 @@ class Totals:
     def take(self, value: Callable[[jax.Array], np.ndarray]) -> dict[str, float]:
         """Means of the metrics over the steps since the last time; starts anew.
 
+        Steps that were skipped are left out, and "skipped" is their number where steps can be;
+        of none but skipped ones there are no means.
+
         Args:
             value: brings a device value to the host, as :meth:`Parallel.local_value` does.
         """
         sums, count = self._sums[0], self.count
         self._sums, self._first, self.count = None, {}, 0
-        return {name: float(np.mean(value(total))) / count for name, total in sums.items()}
+        totals = {name: float(np.mean(value(total))) for name, total in sums.items()}
+        skipped = {name: round(totals.pop(name)) for name in ("skipped",) if name in totals}
+        count -= sum(skipped.values())
+        return {name: total / count for name, total in totals.items() if count} | skipped
 
 
 def _add(totals, metrics, step):
@@ -176,7 +182,9 @@ class MetricsLog:
         path = workdir / METRICS_FILE
         kept = list(_lines_until(path, resume_step)) if path.exists() else []
         # All processes need it: they evaluate together, or not at all.
-        self.evaluated = {line["step"] for line in map(json.loads, kept) if "eval_count" in line}
+        self.evaluated: dict[int, float] = {  # step -> top1
+            line["step"]: line["top1"] for line in map(json.loads, kept) if "eval_count" in line
+        }
         if not write:
             return
         with _one_line(workdir):
@@ -191,13 +199,19 @@ class MetricsLog:
         if kind == "eval":
             if line["step"] in self.evaluated:
                 return
-            self.evaluated.add(line["step"])
+            self.evaluated[line["step"]] = line["top1"]
         if self.file is None:
             return
         with _one_line(self.workdir):
             self.file.write(json.dumps(line) + "\n")
             numbers = {n: x for n, x in line.items() if isinstance(x, int | float) and n != "step"}
             self.board.write({f"{kind}/{n}": x for n, x in numbers.items()}, line["step"])
+
+    @property
+    def best(self) -> int | None:
+        """The evaluated step with the highest top1, the latest of equals; None: none is."""
+        steps = sorted(self.evaluated, reverse=True)
+        return max(steps, key=lambda step: self.evaluated[step], default=None)
 
     def close(self) -> None:
         """Ends both; all that was written is on its way to the disk already."""

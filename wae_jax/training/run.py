@@ -56,10 +56,13 @@ class Run:
     seconds: float  # time in training steps so far, over all its starts
     data_state: dict[str, Any] | None  # the loader's state in the checkpoint that is continued
     pending: dict[str, Any] | None  # and its metrics that no line of the log has yet
+    skipped: int = 0  # steps so far whose loss was no number
+    rollbacks: int = 0  # how often the run went back for that, each time to another data order
+    rolled_back: bool = False  # since the checkpoint that is continued
 
 
 def open_run(
-    settings: Settings, folder: Path, held: Hold, *, changes: bool = False
+    settings: Settings, folder: Path, held: Hold, *, changes: bool = False, rollbacks: int = 0
 ) -> tuple[Run, TrainState]:
     """Checks everything, and starts or continues the state.
 
@@ -68,6 +71,7 @@ def open_run(
         folder: its workdir, which is there.
         held: the hold on that.
         changes: see :func:`wae_jax.training.workdir.check_workdir`.
+        rollbacks: how often the run has gone back to a checkpoint, where this is to be the next.
 
     Returns:
         The run, and its state at the start or at the newest checkpoint in ``workdir``.
@@ -105,6 +109,7 @@ def open_run(
         if changed:
             note_changes(folder, int(state.step), changed)
         write_config(folder, settings)
+    known = meta or {}  # older checkpoints lack some of it
     run = Run(
         settings,
         folder,
@@ -118,7 +123,10 @@ def open_run(
         held,
         seconds=meta["train_seconds"] if meta else 0.0,
         data_state=meta["data"] if meta else None,
-        pending=meta.get("pending") if meta else None,
+        pending=known.get("pending"),
+        skipped=known.get("skipped", 0),
+        rollbacks=max(rollbacks, known.get("rollbacks", 0)),
+        rolled_back=rollbacks > known.get("rollbacks", 0),
     )
     return run, state
 

@@ -107,6 +107,7 @@ def make_train_step(
     ema_decay: float = 0.0,
     teacher: Classifier | None = None,
     distill: DistillSettings | None = None,
+    skip_bad: bool = False,
 ) -> Callable:
     """``step(state, batch, teacher_variables=None, *, axis_name=None) -> (state, metrics)``; pure.
 
@@ -118,6 +119,8 @@ def make_train_step(
     as in evaluation, and their statistics stay, unless the stage moves all ``statistics``.
     teacher: a trained network to distil from, as ``distill`` says, run as in evaluation on the
     same images; the step then needs its variables.
+    skip_bad: a step whose loss or gradient is no finite number changes nothing but the count of
+    steps; its metrics are zeros, and "skipped" is 1.
     """
     rng = jax.random.key(seed)
     norms = frozen.of_norms(labels, stage.statistics)
@@ -160,12 +163,26 @@ def make_train_step(
         # Adding a zero update would turn -0.0 into 0.0.
         params = frozen.keep_parameters(labels, state.params, params)
         batch_stats = frozen.keep_statistics(norms, state.batch_stats, batch_stats)
-        return TrainState(
+        new = TrainState(
             step=state.step + 1,
             params=params,
             batch_stats=batch_stats,
             opt_state=opt_state,
             ema=average.advance(state.ema, params, batch_stats, labels, ema_decay),
-        ), parts
+        )
+        return _unless_bad(state, new, grads, parts) if skip_bad else (new, parts)
 
     return train_step
+
+
+def _unless_bad(state: TrainState, new: TrainState, grads, parts: dict[str, jax.Array]):
+    """``new`` and the step's metrics, or ``state`` at the next step where one is no number."""
+    numbers = [parts["loss"], *jax.tree.leaves(grads)]
+    good = jnp.all(jnp.stack([jnp.isfinite(x).all() for x in numbers]))
+
+    def choose(one, other):
+        return jnp.where(good, one, other)
+
+    kept = jax.tree.map(choose, new, state.replace(step=new.step))
+    parts = {name: choose(value, jnp.zeros_like(value)) for name, value in parts.items()}
+    return kept, parts | {"skipped": 1.0 - good.astype(jnp.float32)}
