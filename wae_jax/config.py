@@ -142,6 +142,9 @@ class StageSettings:
     epochs: NotNegative = 1.0  # length in passes over the training split; may be fractional
     steps: Whole = 0  # length in steps instead, where above 0
     batch_size: Count = 256  # global batch, over all devices and processes
+    # Compute it in so many parts, one after the other, and add up their gradients: less memory,
+    # the same result but for batch norm, whose statistics are then each part's own.
+    accumulate: Count = 1
     trains: str = ".*"  # regular expression on parameter paths; the rest is frozen, bit for bit
     # Batch statistics of frozen parts move too (their norms run as in training), and trains may
     # match nothing: statistics re-estimated, as for another image size.
@@ -216,6 +219,8 @@ class ParallelSettings:
     coordinator: str = ""
     num_processes: Count = 1
     process_id: Whole = 0
+    # Of several processes: after so many seconds without a sign of life one counts as lost.
+    timeout_s: Count = 60
 
 
 def _default_stages() -> dict[str, StageSettings]:

@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 
-from wae_jax.checkpoints import folders
+from tests.checkpoints.conftest import make_state
+from wae_jax.checkpoints import folders, store
 from wae_jax.errors import UserError
 
 

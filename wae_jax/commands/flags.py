@@ -12,7 +12,7 @@ from pathlib import Path
 
 from absl import flags
 
-from wae_jax.errors import UserError
+from wae_jax.errors import LostProcessError, UserError
 from wae_jax.runtime import process, signals
 from wae_jax.runtime.console import fail
 
@@ -30,6 +30,10 @@ def start(main: Callable[[], None]) -> None:
     except BrokenPipeError:
         _end_if_reader_left()
         raise
+    except LostProcessError as error:
+        # jax would wait for that process for minutes before it lets this one go.
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        os._exit(2)
     except UserError as error:
         if os.environ.get("WAE_JAX_TRACEBACK") == "1":
             traceback.print_exception(error.__cause__ or error)

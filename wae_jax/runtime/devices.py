@@ -36,6 +36,10 @@ def start(settings: ParallelSettings) -> None:
     # Its handler of SIGTERM would take the place of the program's own.
     jax.config.update("jax_enable_preemption_service", False)
     asked = settings.coordinator == AUTO
+    limits = {
+        "heartbeat_timeout_seconds": settings.timeout_s,
+        "shutdown_timeout_seconds": settings.timeout_s,
+    }
     join: Callable[[], None]
     if settings.coordinator and not asked:
         join = functools.partial(
@@ -43,9 +47,10 @@ def start(settings: ParallelSettings) -> None:
             settings.coordinator,
             settings.num_processes,
             settings.process_id,
+            **limits,
         )
     elif asked or _started_with_others():
-        join = jax.distributed.initialize
+        join = functools.partial(jax.distributed.initialize, **limits)
     else:
         return
     try:
@@ -118,11 +123,13 @@ class Parallel:
         """The axis name that the training model must be made with."""
         return AXIS if self.mode == "pmap" else None
 
-    def check_batch_size(self, key: str, batch_size: int) -> None:
-        """Raises UserError where ``batch_size`` does not divide over the devices."""
-        if batch_size % len(self.devices):
+    def check_batch_size(self, key: str, batch_size: int, parts: int = 1) -> None:
+        """Raises UserError where ``batch_size`` does not divide over the devices, in ``parts``."""
+        if batch_size % (len(self.devices) * parts):
+            times = f", times {parts} parts (accumulate)" if parts > 1 else ""
             raise UserError(
-                f"{key} is {batch_size}; it must be a multiple of the {len(self.devices)} devices"
+                f"{key} is {batch_size}; it must be a multiple of the {len(self.devices)} "
+                f"devices{times}"
             )
 
     def compile_train_step(self, step: Callable, constants=None) -> Callable:

@@ -12,7 +12,8 @@ import tqdm
 from wae_jax import data
 from wae_jax.checkpoints import store
 from wae_jax.checkpoints.state import TrainState
-from wae_jax.config import as_dict, settings_from_config
+from wae_jax.config import Settings, as_dict, settings_from_config
+from wae_jax.errors import LostProcessError
 from wae_jax.evaluation.metrics import METRIC_NAMES
 from wae_jax.runtime import signals
 from wae_jax.runtime.console import duration, progress_bar, say
@@ -52,17 +53,30 @@ def train(
     Raises:
         UserError: anything in the config, the data or the workdir that the user can mend.
     """
-    settings = settings_from_config(config)
+    try:
+        return _start(settings_from_config(config), Path(workdir), continue_with_changes)
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1:
+            raise
+        raise LostProcessError(
+            "another process of this run has ended, or cannot be reached "
+            f"({str(error).splitlines()[0][:200]}); start all of them again, and they go on from "
+            "the last checkpoint"
+        ) from error
+
+
+def _start(settings: Settings, workdir: Path, changes: bool) -> dict[str, Any]:
+    """Starts or continues the run, again after each time that it rolled back."""
     start(settings.parallel)
     check_same_settings(settings)
-    with hold(Path(workdir), main=jax.process_index() == 0) as held:
+    with hold(workdir, main=jax.process_index() == 0) as held:
         rollbacks = 0
         while True:
             run, state = open_run(
                 settings,
-                Path(workdir),
+                workdir,
                 held,
-                changes=continue_with_changes,
+                changes=changes,
                 rollbacks=rollbacks,
             )
             try:
@@ -214,7 +228,7 @@ def _compile_step(
     constants = None
     if teacher:
         devices = run.parallel.devices
-        share = stage.settings.batch_size // len(devices)
+        share = stage.settings.batch_size // (len(devices) * stage.settings.accumulate)
         constants = teacher.laid_out(share, devices[0].platform)
     return run.parallel.compile_train_step(step, constants=constants), state
 

@@ -151,7 +151,7 @@ def _plan(settings: Settings, source: data.Source, parallel: Parallel) -> tuple[
     mix = data.make_mix(settings.data)
     for stage in plan:
         key, batch_size = f"config.stages.{stage.name}.batch_size", stage.settings.batch_size
-        parallel.check_batch_size(key, batch_size)
+        parallel.check_batch_size(key, batch_size, stage.settings.accumulate)
         if mix and stage.settings.classification:
             mix.check_batch_size(key, batch_size, jax.process_count())
     return plan

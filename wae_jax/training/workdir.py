@@ -45,6 +45,7 @@ RUNTIME_KEYS = (
     "parallel.coordinator",
     "parallel.num_processes",
     "parallel.process_id",
+    "parallel.timeout_s",
 )
 # Keys of a stage that belong to its data order or to the form of its optimiser's state.
 FIXED_IN_STAGE = (
