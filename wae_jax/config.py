@@ -214,6 +214,8 @@ class DataSettings:
 class ParallelSettings:
     mode: Annotated[str, one_of("jit", "pmap")] = "jit"  # jit: on a mesh of devices
     devices: Whole = 0  # how many devices; 0: all
+    # Each device keeps its share of the optimiser's state and updates that (ZeRO-1); jit only.
+    shard_optimizer: bool = False
     # host:port of process 0 in a run of several; auto: as jax finds out; empty: one process, or as
     # SLURM or a Cloud TPU pod started them.
     coordinator: str = ""

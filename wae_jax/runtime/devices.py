@@ -113,6 +113,9 @@ class Parallel:
             )
         if settings.devices and jax.process_count() > 1:
             raise UserError("config.parallel.devices must be 0 (all) in a multi-process run")
+        if settings.shard_optimizer and settings.mode == "pmap":
+            raise UserError("config.parallel.shard_optimizer needs config.parallel.mode=jit")
+        self.shard_optimizer = settings.shard_optimizer
         self.devices = devices[: settings.devices or len(devices)]
         self.mesh = Mesh(np.array(self.devices), (AXIS,))
         self.replicated = NamedSharding(self.mesh, PartitionSpec())
@@ -132,7 +135,21 @@ class Parallel:
                 f"devices{times}"
             )
 
-    def compile_train_step(self, step: Callable, constants=None) -> Callable:
+    def shardings(self, state):
+        """How a train state lies on the mesh, a tree like it: replicated, but with
+        ``shard_optimizer`` the arrays of ``opt_state`` split along an axis that divides evenly.
+        """
+
+        def of(path, x):
+            if self.shard_optimizer and getattr(path[0], "name", "") == "opt_state":
+                for axis, size in enumerate(x.shape):
+                    if size and size % len(self.devices) == 0:
+                        return NamedSharding(self.mesh, PartitionSpec(*[None] * axis, AXIS))
+            return self.replicated
+
+        return jax.tree.map_with_path(of, state)
+
+    def compile_train_step(self, step: Callable, constants=None, state=None) -> Callable:
         """``step(state, batch, constants, *, axis_name)`` -> compiled ``step(state, batch)``.
 
         The state passed in is donated.
@@ -141,6 +158,7 @@ class Parallel:
             step: the pure step.
             constants: arrays that every step reads (a teacher's variables); put on all devices
                 once, and arguments of the program, not part of its code.
+            state: one that the step will get; needed with ``shard_optimizer``.
         """
         if self.mode == "pmap":
             compiled = jax.pmap(
@@ -150,10 +168,11 @@ class Parallel:
                 donate_argnums=0,
             )
         else:
+            where = self.shardings(state) if self.shard_optimizer else self.replicated
             compiled = jax.jit(
                 step,
-                in_shardings=(self.replicated, self.batch_sharding, self.replicated),
-                out_shardings=self.replicated,
+                in_shardings=(where, self.batch_sharding, self.replicated),
+                out_shardings=(where, self.replicated),
                 donate_argnums=0,
             )
         if constants is not None:
@@ -174,13 +193,15 @@ class Parallel:
             count = len([d for d in self.devices if d.process_index == jax.process_index()])
             state = jax.tree.map(lambda x: np.broadcast_to(x, (count, *x.shape)), state)
             return jax.pmap(lambda x: x, devices=self.devices)(state)
-        return jax.device_put(state, self.replicated)
+        return jax.device_put(state, self.shardings(state))
 
     def get_state(self, state):
         """The train step's state -> one replicated copy on the mesh (checkpoints, evaluation)."""
         if self.mode == "pmap":
             state = jax.tree.map(lambda x: np.asarray(x.addressable_shards[0].data)[0], state)
             return jax.device_put(state, self.replicated)
+        if self.shard_optimizer:
+            return jax.jit(lambda x: x, out_shardings=self.replicated)(state)
         return state
 
     def put_train_batch(self, batch: dict[str, np.ndarray]):

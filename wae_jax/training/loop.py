@@ -56,8 +56,8 @@ def train(
     try:
         return _start(settings_from_config(config), Path(workdir), continue_with_changes)
     except jax.errors.JaxRuntimeError as error:
-        if jax.process_count() == 1:
-            raise
+        if jax.process_count() == 1 or "RESOURCE_EXHAUSTED" in str(error):
+            raise  # not for want of the others
         raise LostProcessError(
             "another process of this run has ended, or cannot be reached "
             f"({str(error).splitlines()[0][:200]}); start all of them again, and they go on from "
@@ -72,13 +72,7 @@ def _start(settings: Settings, workdir: Path, changes: bool) -> dict[str, Any]:
     with hold(workdir, main=jax.process_index() == 0) as held:
         rollbacks = 0
         while True:
-            run, state = open_run(
-                settings,
-                workdir,
-                held,
-                changes=changes,
-                rollbacks=rollbacks,
-            )
+            run, state = open_run(settings, workdir, held, changes=changes, rollbacks=rollbacks)
             try:
                 return _train(run, state)
             except NotANumberError as error:
@@ -230,7 +224,7 @@ def _compile_step(
         devices = run.parallel.devices
         share = stage.settings.batch_size // (len(devices) * stage.settings.accumulate)
         constants = teacher.laid_out(share, devices[0].platform)
-    return run.parallel.compile_train_step(step, constants=constants), state
+    return run.parallel.compile_train_step(step, constants=constants, state=state), state
 
 
 def _open_loader(run: Run, stage: Stage, first: int) -> data.TrainLoader:

@@ -42,6 +42,7 @@ RUNTIME_KEYS = (
     "eval_every_epochs",
     "parallel.mode",
     "parallel.devices",
+    "parallel.shard_optimizer",
     "parallel.coordinator",
     "parallel.num_processes",
     "parallel.process_id",
