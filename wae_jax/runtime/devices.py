@@ -8,6 +8,7 @@ import functools
 import importlib.util
 import os
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -36,7 +37,7 @@ def start(settings: ParallelSettings) -> None:
     # Its handler of SIGTERM would take the place of the program's own.
     jax.config.update("jax_enable_preemption_service", False)
     asked = settings.coordinator == AUTO
-    limits = {
+    limits: dict[str, Any] = {
         "heartbeat_timeout_seconds": settings.timeout_s,
         "shutdown_timeout_seconds": settings.timeout_s,
     }

@@ -1,5 +1,6 @@
 """The training loop: all stages of one run, continued from where it stopped."""
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -34,6 +35,8 @@ from wae_jax.training.stages import Stage, stage_labels
 from wae_jax.training.steps import make_train_step
 from wae_jax.training.workdir import hold
 
+_LOST = re.compile("gloo|nccl|connection|coordination|heartbeat|barrier|unavailable", re.I)
+
 
 def train(
     config: Mapping[str, Any], workdir: str, *, continue_with_changes: bool = False
@@ -55,9 +58,9 @@ def train(
     """
     try:
         return _start(settings_from_config(config), Path(workdir), continue_with_changes)
-    except jax.errors.JaxRuntimeError as error:
-        if jax.process_count() == 1 or "RESOURCE_EXHAUSTED" in str(error):
-            raise  # not for want of the others
+    except (RuntimeError, ValueError) as error:  # jax's and Orbax's, told apart by their words
+        if jax.process_count() == 1 or not _LOST.search(str(error)):
+            raise
         raise LostProcessError(
             "another process of this run has ended, or cannot be reached "
             f"({str(error).splitlines()[0][:200]}); start all of them again, and they go on from "
