@@ -52,6 +52,7 @@ def test_it_is_saved_and_goes_on_to_the_same_end(
             train(config, str(stopped))
         assert ended.value.status == {signal.SIGTERM: 143, signal.SIGINT: 130}[number]
         assert folders.find(str(stopped)).name == str(reached)
+    signal_in_step(signal.SIGTERM, 999)  # never
     train(config, str(stopped))
     ends = [folders.find(str(each)) for each in (stopped, whole)]
     found, expected = (

@@ -157,9 +157,9 @@ def _train_stage(run: Run, state: TrainState, stage: Stage) -> TrainState:
                     check_state(stage, state)
                     _save(run, state, stage, loader.state(), totals)
                     wishes.saved()
-                    if wishes.stop:
-                        raise signals.Stopped(wishes.stop)
                     signals.at_once()
+                    if wishes.stop:  # another process was asked
+                        raise signals.Stopped(wishes.stop)
                     if wishes.save:
                         say(f"saved step {step}, as SIGUSR1 asked")
                     if step in evaluates:
