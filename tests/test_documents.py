@@ -1,4 +1,4 @@
-"""README and docs: links lead somewhere, tables are what was measured, and commands can be typed."""
+"""README and docs: links lead somewhere, tables are as measured, and commands can be typed."""
 
 import importlib
 import re

@@ -22,7 +22,11 @@ MAKERS = {
     "commands": reference.commands,
     "public names": reference.public_names,
 }
-PAGES = {"index.md": "README.md", "CONTRIBUTING.md": "CONTRIBUTING.md", "CHANGELOG.md": "CHANGELOG.md"}
+PAGES = {
+    "index.md": "README.md",
+    "CONTRIBUTING.md": "CONTRIBUTING.md",
+    "CHANGELOG.md": "CHANGELOG.md",
+}
 BESIDE = ("results/*", "configs/*.py", "LICENSE", "tests/pretrained/*.py")
 
 
@@ -38,7 +42,7 @@ def on_files(files, config):
 
 
 def on_page_markdown(markdown, page, config, files):
-    """Points a page's links to where their targets are on the site, and makes what is to be made."""
+    """Points links to where their targets are on the site, and fills in the reference."""
     here = page.file.src_uri
     home = PAGES.get(here, f"docs/{here}")
     markdown = MADE.sub(lambda found: MAKERS[found[1]](), markdown)

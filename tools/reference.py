@@ -1,4 +1,4 @@
-"""The reference pages, made from the code: config keys, commands with their options, public names."""
+"""Reference pages, made from the code: config keys, commands with their options, public names."""
 
 import argparse
 import ast
@@ -68,7 +68,10 @@ def _section(title: str, prefix: str, settings: Any, comments: dict) -> str:
 def _stages(stages: Mapping[str, Any]) -> list[str]:
     """What the stages of the default config change."""
     fresh = type(next(iter(stages.values())))()
-    lines = ["STAGE is the name of a stage; a config may add its own. Those of the default config:", ""]
+    lines = [
+        "STAGE is the name of a stage; a config may add its own. Those of the default config:",
+        "",
+    ]
     for name, stage in stages.items():
         changes = [
             f"`{field.name}={getattr(stage, field.name)!r}`"
@@ -133,7 +136,7 @@ def options_of(module: ModuleType) -> list[tuple[str, list[tuple[str, str, str]]
     return [("", _actions(parser))]
 
 
-class _Made(Exception):
+class _MadeError(Exception):
     """Carries a parser out of the command that made it."""
 
 
@@ -141,12 +144,12 @@ def parser_of(module: ModuleType) -> argparse.ArgumentParser:
     """The parser that a command makes, before it parses anything."""
 
     def leave(parser, *_):
-        raise _Made(parser)
+        raise _MadeError(parser)
 
     with mock.patch.object(Parser, "parse_args", leave):
         try:
             module.main([])
-        except _Made as made:
+        except _MadeError as made:
             return made.args[0]
     raise AssertionError(f"{module.__name__} has neither FLAGS nor a Parser")
 

@@ -49,7 +49,7 @@ class Value:
         self.row, self.column = row, column
 
     def __format__(self, spec: str) -> str:
-        """``spec``: a kind below, or one of Python's for numbers; ``interval`` behind it adds one."""
+        """``spec``: a kind of :func:`_show`, or Python's; ``interval`` behind it adds one."""
         kind, _, interval = spec.partition(" ")
         text = _show(self.row[self.column], kind)
         if text and interval:
