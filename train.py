@@ -2,7 +2,10 @@
 
 import sys
 
-from wae_jax.commands.train import main
+from wae_jax.runtime import signals
 
 if __name__ == "__main__":
+    signals.install()  # before what takes long to import
+    from wae_jax.commands.train import main
+
     main(sys.argv[1:])

@@ -4,8 +4,7 @@
 import importlib
 import sys
 
-from wae_jax.commands import completion
-from wae_jax.runtime.console import fail
+from wae_jax.runtime import signals
 
 # Each has its module in wae_jax.commands, with dashes as underscores.
 COMMANDS = {
@@ -25,8 +24,22 @@ COMMANDS = {
 }
 
 
+# They save before they end; the others have nothing that a signal would lose.
+SAVING = ("train", "study")
+
+
+def run() -> None:
+    """The program, in a process of its own, whose signals it handles."""
+    if sys.argv[1:2] and sys.argv[1] in SAVING:
+        signals.install()  # before what takes long to import
+    main()
+
+
 def main() -> None:
     """Runs the command that the command line names; imports only what it needs."""
+    from wae_jax.commands import completion
+    from wae_jax.runtime.console import fail
+
     if completion.wanted():
         completion.complete_commands(COMMANDS, lambda name: _module(name).main([]))
     if not sys.argv[1:]:
@@ -48,4 +61,4 @@ def _module(command: str):
 
 
 if __name__ == "__main__":
-    main()
+    run()

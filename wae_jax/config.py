@@ -142,6 +142,9 @@ class StageSettings:
     epochs: NotNegative = 1.0  # length in passes over the training split; may be fractional
     steps: Whole = 0  # length in steps instead, where above 0
     batch_size: Count = 256  # global batch, over all devices and processes
+    # Compute it in so many parts, one after the other, and add up their gradients: less memory,
+    # the same result but for batch norm, whose statistics are then each part's own.
+    accumulate: Count = 1
     trains: str = ".*"  # regular expression on parameter paths; the rest is frozen, bit for bit
     # Batch statistics of frozen parts move too (their norms run as in training), and trains may
     # match nothing: statistics re-estimated, as for another image size.
@@ -215,11 +218,15 @@ class DataSettings:
 class ParallelSettings:
     mode: Annotated[str, one_of("jit", "pmap")] = "jit"  # jit: on a mesh of devices
     devices: Whole = 0  # how many devices; 0: all
+    # Each device keeps its share of the optimiser's state and updates that (ZeRO-1); jit only.
+    shard_optimizer: bool = False
     # host:port of process 0 in a run of several; auto: as jax finds out; empty: one process, or as
     # SLURM or a Cloud TPU pod started them.
     coordinator: str = ""
     num_processes: Count = 1
     process_id: Whole = 0
+    # Of several processes: after so many seconds without a sign of life one counts as lost.
+    timeout_s: Count = 60
 
 
 def _default_stages() -> dict[str, StageSettings]:
@@ -263,7 +270,13 @@ class Settings:
     parallel: ParallelSettings = ParallelSettings()
     log_every: Count = 50  # steps between lines in metrics.jsonl
     checkpoint_every: Count = 1000  # steps between checkpoints; also at the end of each stage
+    checkpoint_minutes: NotNegative = 0.0  # also when the last is so old; 0: by steps alone
     keep_checkpoints: Count = 2
+    keep_best: bool = False  # also the checkpoint with the best top1 of all evaluated ones
+    # A loss that is no finite number: stop | skip (such a step changes nothing) | rollback (to the
+    # last checkpoint, and on with another data order).
+    on_nan: Annotated[str, one_of("stop", "skip", "rollback")] = "stop"
+    nan_limit: Count = 10  # skip: steps, rollback: times, of the whole run; then it stops
     eval_every_epochs: NotNegative = 0.0  # evaluate during a stage; always at each stage's end
 
     @property

@@ -6,3 +6,7 @@ class UserError(Exception):
 
     Entry points print the message as one line on stderr and exit with status 2.
     """
+
+
+class LostProcessError(UserError):
+    """Another process of the same run is gone: the program ends without waiting for it."""

@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 
-from wae_jax.checkpoints import folders
+from tests.checkpoints.conftest import make_state
+from wae_jax.checkpoints import folders, store
 from wae_jax.errors import UserError
 
 
@@ -146,3 +147,11 @@ def test_what_a_killed_save_left_does_not_hinder_the_next(save_step, tmp_path):
     assert folders.find(str(tmp_path)) == saved
     folders.clean(tmp_path)
     assert kept(tmp_path) == [3]
+
+
+def test_the_best_step_stays_besides_the_newest(checkpoint_meta, tmp_path):
+    for step in range(1, 6):
+        store.save(
+            tmp_path, make_state(step), checkpoint_meta, keep=2, best=2 if step > 2 else None
+        )
+    assert [step.name for step in folders.steps(tmp_path / "checkpoints")] == ["5", "4", "2"]

@@ -94,7 +94,7 @@ def test_bad_files_are_one_line_and_write_nothing(kind, weights_file, arrays, re
         ({"--labels": "nowhere.txt"}, ["nowhere.txt"]),
         ({"--labels": __file__}, ["labels", "50 classes"]),
         ({"--out": "."}, ["exists already"]),
-        ({"--out": "no/folder"}, ["parent"]),
+        ({"--out": f"{__file__}/net"}, ["cannot write", "File exists"]),
     ],
 )
 def test_mistakes(changes, words, weights_file, refuse, tmp_path):
@@ -118,4 +118,8 @@ def test_pth_without_torch_says_what_to_install(monkeypatch, refuse, tmp_path):
 def test_out_may_be_an_empty_folder(weights_file, succeed, tmp_path):
     assert succeed(*OPTIONS, f"--in={weights_file}", f"--out={tmp_path}") == f"{tmp_path}\n"
     assert folders.find(str(tmp_path))
+    # Or one that is not there, as runs/net in a new clone.
+    new = tmp_path / "runs" / "net"
+    assert succeed(*OPTIONS, f"--in={weights_file}", f"--out={new}") == f"{new}\n"
+    assert folders.find(str(new))
     shutil.rmtree(tmp_path)

@@ -212,7 +212,7 @@ def test_files_that_are_no_exports(exported, refuse, tmp_path):
     photo = __file__
     broken = tmp_path / "broken.onnx"
     broken.write_text("no graph")
-    refuse(["onnxruntime cannot read", str(broken)], "predict", f"--input={broken}", photo)
+    refuse(["ONNX Runtime does not take", str(broken)], "predict", f"--input={broken}", photo)
     refuse(["there is no file"], "predict", f"--input={tmp_path}/a.onnx", photo)
     refuse(["does not end in", ".stablehlo"], "predict", f"--input={photo}", photo)
     one = exported / "1.onnx"

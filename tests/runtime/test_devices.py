@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from tests.networks import TWO_BRANCHES
 from wae_jax.config import ParallelSettings
 from wae_jax.errors import UserError
 from wae_jax.runtime.devices import AXIS, Parallel
@@ -137,3 +138,28 @@ def test_a_batch_must_divide_over_the_devices():
     parallel.check_batch_size("config.key", 8)
     with pytest.raises(UserError, match=r"config\.key is 6; it must be a multiple of the 4"):
         parallel.check_batch_size("config.key", 6)
+
+
+def test_a_sharded_optimiser_gives_the_same_with_a_share_of_its_bytes(make_trainer, flat):
+    """ZeRO-1 on four devices, Adam with two moments a weight."""
+    trainer = make_trainer("autoencoder", TWO_BRANCHES)
+    expected, _ = trainer.run(3)
+    parallel = Parallel(ParallelSettings(shard_optimizer=True))
+    state = parallel.put_state(trainer.new_state())
+    step = parallel.compile_train_step(trainer.train_step(), state=state)
+    for number in range(3):
+        state, _ = step(state, parallel.put_train_batch(trainer.batch(number)))
+    moments = [x for x in jax.tree.leaves(state.opt_state) if x.ndim]
+    here = sum(x.addressable_shards[0].data.nbytes for x in moments)
+    assert 0.25 <= here / sum(x.nbytes for x in moments) < 0.27
+    assert all(x.sharding.is_fully_replicated for x in jax.tree.leaves(state.params))
+    whole = parallel.get_state(state)
+    assert all(x.sharding.is_fully_replicated for x in jax.tree.leaves(whole))
+    found = flat(jax.device_get(whole))
+    for name, value in flat(expected).items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+def test_pmap_does_not_shard_the_optimiser():
+    with pytest.raises(UserError, match="shard_optimizer needs"):
+        Parallel(ParallelSettings(mode="pmap", shard_optimizer=True))

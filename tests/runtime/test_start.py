@@ -12,7 +12,7 @@ from wae_jax.runtime import devices
 def joined(monkeypatch):
     """Arguments of each call of jax.distributed.initialize."""
     calls = []
-    monkeypatch.setattr(jax.distributed, "initialize", lambda *args: calls.append(args))
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *args, **limits: calls.append(args))
     monkeypatch.delenv("SLURM_STEP_NUM_TASKS", raising=False)
     return calls
 
@@ -60,7 +60,7 @@ def test_processes_that_cannot_be_found_are_one_line(monkeypatch):
     for name in ("SLURM_JOB_ID", "OMPI_MCA_orte_hnp_uri", "TPU_WORKER_HOSTNAMES"):
         monkeypatch.delenv(name, raising=False)
 
-    def fail():
+    def fail(**limits):
         raise ValueError("coordinator_address should be defined.\nmore")
 
     monkeypatch.setattr(jax.distributed, "initialize", fail)

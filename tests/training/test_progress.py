@@ -40,7 +40,7 @@ def test_means_are_those_of_the_steps():
     totals = progress.Totals()
     for step, loss in enumerate([1.0, 2.0, 6.0], start=1):
         totals.add(step, {"loss": jnp.float32(loss), "top1": jnp.float32(step)})
-    assert totals.first_bad_step(np.asarray) is None
+    assert totals.first_bad(np.asarray) is None
     assert totals.count == 3
     assert totals.take(np.asarray) == {"loss": 3.0, "top1": 2.0}
     totals.add(4, {"loss": jnp.float32(8.0), "top1": jnp.float32(0.0)})
@@ -51,7 +51,7 @@ def test_the_first_step_without_a_finite_loss_is_remembered():
     totals = progress.Totals()
     for step, loss in enumerate([1.0, np.nan, np.inf, 2.0], start=7):
         totals.add(step, {"loss": jnp.float32(loss)})
-    assert totals.first_bad_step(np.asarray) == 8
+    assert totals.first_bad(np.asarray) == (8, ["loss"])
 
 
 @pytest.mark.parametrize("mode", ["jit", "pmap"])
@@ -64,7 +64,7 @@ def test_means_are_the_same_wherever_steps_run(mode, make_trainer):
     for number in range(3):
         state, metrics = step(state, parallel.put_train_batch(trainer.batch(number)))
         totals.add(number + 1, metrics)
-    assert totals.first_bad_step(parallel.local_value) is None
+    assert totals.first_bad(parallel.local_value) is None
     assert totals.take(parallel.local_value)["loss"] == pytest.approx(np.mean(expected), rel=1e-3)
     assert progress.all_finite(parallel.get_state(state))
 

@@ -115,19 +115,20 @@ def publish(step: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def prune(written: Path, keep: int) -> None:
-    """Removes all steps below the newest ``keep`` that verify, but never ``written``.
+def prune(written: Path, keep: int, best: int | None = None) -> None:
+    """Removes all steps below the newest ``keep`` that verify, never ``written`` nor ``best``.
 
     Directories that do not verify do not count: they stay until ``keep`` newer ones verify.
 
     Args:
         written: the step directory that was just written.
         keep: at least 1.
+        best: a step's number.
     """
     newer = 0  # steps that verify, above the one looked at
     for step in steps(written.parent):
         problem = manifest.problem_with(step, cached=True)
-        if newer >= keep and step != written:
+        if newer >= keep and step != written and int(step.name) != best:
             if problem:
                 log.warning("removing checkpoint %s: %s", step, problem)
             shutil.rmtree(_retire(step), ignore_errors=True)

@@ -9,12 +9,16 @@ Arrays are read onto this process's first device. Orbax by itself would put them
 those that they were saved from, which another machine does not have.
 """
 
+import errno
+import os
+import shutil
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import flax.serialization
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from flax import traverse_util
 
@@ -22,8 +26,12 @@ from wae_jax.checkpoints import folders, formats
 from wae_jax.checkpoints.state import TEACHER_MAP, TrainState, averaged
 from wae_jax.errors import UserError
 
+_SMALL_FILES = 256_000  # bytes, and some more than the indices and the manifest of a step take
 
-def save(workdir: Path, state: TrainState, meta: dict[str, Any], *, keep: int) -> Path:
+
+def save(
+    workdir: Path, state: TrainState, meta: dict[str, Any], *, keep: int, best: int | None = None
+) -> Path:
     """Writes a step directory, then removes all below the newest ``keep`` that verify.
 
     Args:
@@ -31,12 +39,33 @@ def save(workdir: Path, state: TrainState, meta: dict[str, Any], *, keep: int) -
         state: replicated arrays; in a multi-process run every process must call this.
         meta: what describes the run (see ``formats``), JSON-able; format and step are added.
         keep: how many steps stay, at least 1.
+        best: a step that stays besides.
 
     Returns:
         The step directory.
+
+    Raises:
+        UserError: the disk is full or cannot be written; the steps before this one are whole.
     """
     number = int(state.step)
     step = workdir.absolute() / folders.FOLDER / str(number)
+    _check_space(step, state)
+    try:
+        _write(step, number, state, meta)
+        if jax.process_index() == 0:
+            folders.publish(step)
+    except Exception as error:
+        if not _from_disk(error):
+            raise
+        raise UserError(
+            f"cannot write the checkpoint {step}: {_first_line(error)}; earlier ones are whole"
+        ) from error
+    if jax.process_index() == 0:
+        folders.prune(step, max(1, keep), best)
+    return step
+
+
+def _write(step: Path, number: int, state: TrainState, meta: dict[str, Any]) -> None:
     with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
         checkpointer.save(
             folders.staged(step),
@@ -47,10 +76,30 @@ def save(workdir: Path, state: TrainState, meta: dict[str, Any], *, keep: int) -
             ),
             force=True,
         )
-    if jax.process_index() == 0:
-        folders.publish(step)
-        folders.prune(step, max(1, keep))
-    return step
+
+
+def _check_space(step: Path, state: TrainState) -> None:
+    """Raises UserError where a checkpoint would not fit on the disk beside the others."""
+    needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + _SMALL_FILES
+    folder = next(path for path in step.parents if path.is_dir())
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise UserError(
+            f"cannot write the checkpoint {step}: it takes {needed / 1e6:.1f} MB, and "
+            f"{free / 1e6:.1f} MB are free on the disk of {folder}; the ones before it are whole"
+        )
+
+
+def _from_disk(error: Exception) -> bool:
+    """Whether an error of writing is the disk's: TensorStore tells by its words alone."""
+    return isinstance(error, OSError) or any(
+        os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+    )
+
+
+def _first_line(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or str(error)
+    return text.strip().splitlines()[0][:300]
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
@@ -73,11 +122,13 @@ def restore_state(folder: Path, like: TrainState) -> TrainState:
         like: a state with the structure and shapes that are wanted.
 
     Raises:
-        UserError: the checkpoint is of another network or another optimiser.
+        UserError: the checkpoint is of another network or another optimiser, or holds what is no
+            finite number.
     """
     variables = restore_variables(folder, like.variables)
     training = _read_training(folder, variables["batch_stats"])
     _check_same(folder, "optimiser", training, _training_part(like))
+    _check_finite(folder, training)
     teacher_map = {name: part for name, part in training.items() if name == TEACHER_MAP}
     return TrainState(
         step=training["step"],
@@ -96,10 +147,12 @@ def restore_variables(folder: Path, like) -> Any:
         like: arrays or shapes with the structure and dtypes that are wanted.
 
     Raises:
-        UserError: the checkpoint is of another network; names what differs.
+        UserError: the checkpoint is of another network (names what differs), or holds what is no
+            finite number.
     """
     saved = _read(folder, "variables")
     _check_same(folder, "network", saved, like)
+    _check_finite(folder, saved)
     return jax.tree.map(lambda a, b: a.astype(b.dtype), saved, dict(like))
 
 
@@ -109,6 +162,7 @@ def restore_evaluated(folder: Path, like) -> Any:
     if read_meta(folder)["ema"]:
         training = _read_training(folder, variables["batch_stats"], without=("opt_state",))
         variables = averaged(training["ema"])
+        _check_finite(folder, variables)
     return variables
 
 
@@ -178,6 +232,23 @@ def _check_same(folder: Path, what: str, saved, wanted) -> None:
             f"differ, the first is {wrong[0]} (checkpoint "
             f"{theirs.get(wrong[0], 'lacks it')}, {what} "
             f"{ours.get(wrong[0], 'lacks it')})"
+        )
+
+
+def _check_finite(folder: Path, saved) -> None:
+    """Raises UserError where an array holds NaN or infinity: nothing right comes of it."""
+    flat = traverse_util.flatten_dict(saved, sep="/")
+    bad = [
+        name
+        for name, leaf in flat.items()
+        if leaf is not None
+        and jax.numpy.isdtype(leaf.dtype, "real floating")
+        and not np.isfinite(np.asarray(leaf)).all()
+    ]
+    if bad:
+        raise UserError(
+            f"cannot use the checkpoint {folder}: {len(bad)} of {len(flat)} arrays hold what is no "
+            f"finite number, the first is {bad[0]}; take an earlier step, if there is one"
         )
 
 

@@ -14,8 +14,8 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from wae_jax.commands import completion
-from wae_jax.errors import UserError
-from wae_jax.runtime import process
+from wae_jax.errors import LostProcessError, UserError
+from wae_jax.runtime import process, signals
 from wae_jax.runtime.console import fail
 
 
@@ -32,10 +32,17 @@ def start(main: Callable[[], None]) -> None:
     except BrokenPipeError:
         _end_if_reader_left()
         raise
+    except LostProcessError as error:
+        # jax would wait for that process for minutes before it lets this one go.
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        os._exit(2)
     except UserError as error:
         if os.environ.get("WAE_JAX_TRACEBACK") == "1":
             traceback.print_exception(error.__cause__ or error)
         fail(str(error))
+    except signals.Stopped as stopped:
+        print(f"{stopped}; saved; the same command continues", file=sys.stderr)
+        raise SystemExit(stopped.status) from None
     except KeyboardInterrupt:
         print("stopped; run the same command again to continue", file=sys.stderr)
         raise SystemExit(130) from None

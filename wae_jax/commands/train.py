@@ -15,6 +15,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from wae_jax.commands.flags import run_with_flags
+from wae_jax.errors import UserError
 
 FLAGS = flags.FlagValues()
 _CONFIG = config_flags.DEFINE_config_file(
@@ -27,6 +28,12 @@ _WORKDIR = flags.DEFINE_string(
     required=True,
     flag_values=FLAGS,
 )
+_CHANGES = flags.DEFINE_bool(
+    "continue_with_changes",
+    False,
+    "Go on with other settings of stages that are not finished; they are logged.",
+    flag_values=FLAGS,
+)
 flags.mark_flag_as_required("config", flag_values=FLAGS)
 
 
@@ -36,6 +43,9 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _train() -> None:
+    if not _WORKDIR.value:
+        raise UserError("--workdir is empty; name a folder for the run")
     from wae_jax.training.loop import train
 
-    print(json.dumps(train(_CONFIG.value, _WORKDIR.value)), flush=True)
+    figures = train(_CONFIG.value, _WORKDIR.value, continue_with_changes=_CHANGES.value)
+    print(json.dumps(figures), flush=True)

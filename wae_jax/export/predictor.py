@@ -12,8 +12,7 @@ from wae_jax.errors import UserError
 from wae_jax.evaluation.predictor import BATCH_SIZE, Predictor
 from wae_jax.export import stablehlo
 from wae_jax.export.formats import PROBABILITIES, Call
-from wae_jax.export.runtimes import import_extra
-from wae_jax.export.trace import IMAGES
+from wae_jax.export.runtimes import open_onnxruntime
 
 SUFFIXES = (".onnx", ".stablehlo")
 
@@ -76,23 +75,7 @@ def _open_stablehlo(path: str) -> _File:
 
 
 def _open_onnx(path: str) -> _File:
-    runtime = import_extra("onnxruntime")
-    options = runtime.SessionOptions()
-    # Its threads would keep the cores after each call, which the decoding of photos needs.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        (images,) = session.get_inputs()
-        written = session.get_modelmeta().custom_metadata_map
-    except Exception as error:  # onnxruntime's own, of many kinds
-        raise UserError(f"onnxruntime cannot read {path}: {error}") from error
-    metadata = {}
-    for key in ("class_names", "preprocessing"):
-        if key in written:
-            metadata[key] = json.loads(written[key])
-    batch = images.shape[0] if isinstance(images.shape[0], int) else None
-
-    def call(batch: np.ndarray) -> dict[str, Any]:
-        return {PROBABILITIES: session.run([PROBABILITIES], {IMAGES: batch})[0]}
-
-    return _File(call, batch, metadata)
+    # Decoding the next photos needs the cores after each call.
+    file = open_onnxruntime(Path(path), spinning=False)
+    keys = file.metadata.keys() & {"class_names", "preprocessing"}
+    return _File(file.call, file.shape[0], {key: json.loads(file.metadata[key]) for key in keys})

@@ -23,11 +23,13 @@ class OpenFile:
         call: array of the input -> arrays by the names of the outputs, of any float precision.
         shape: of the input; None where the file leaves a side open.
         dtype: of the input.
+        metadata: what the file says of itself.
     """
 
     call: Callable[[np.ndarray], Mapping[str, Any]]
     shape: tuple[int | None, ...]
     dtype: np.dtype
+    metadata: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def import_extra(name: str) -> Any:
@@ -48,8 +50,14 @@ def check_extra(package: str) -> None:
         )
 
 
-def open_onnxruntime(path: Path, threads: int = 0) -> OpenFile:
-    """The file in ONNX Runtime; ``threads``: 0 for one per core.
+def open_onnxruntime(path: Path, threads: int = 0, *, spinning: bool = True) -> OpenFile:
+    """The file in ONNX Runtime.
+
+    Args:
+        path: The file.
+        threads: 0 for one per core.
+        spinning: Whether they keep their cores for a while after a call, which is faster where
+            nothing else wants them.
 
     Raises:
         UserError: The package onnxruntime is missing, or it does not take the file.
@@ -57,6 +65,7 @@ def open_onnxruntime(path: Path, threads: int = 0) -> OpenFile:
     runtime = import_extra("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
     try:
         session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its classes have no common base but this
@@ -67,6 +76,7 @@ def open_onnxruntime(path: Path, threads: int = 0) -> OpenFile:
         lambda x: dict(zip(names, session.run(names, {given.name: x}), strict=True)),
         tuple(side if isinstance(side, int) else None for side in given.shape),
         _dtype(given.type.removeprefix("tensor(").removesuffix(")")),
+        session.get_modelmeta().custom_metadata_map,
     )
 
 

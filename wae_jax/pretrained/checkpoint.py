@@ -24,16 +24,18 @@ STAGE = "imported"
 
 
 def check_out(out: str) -> Path:
-    """The folder that a new checkpoint may be written to.
+    """The folder that a new checkpoint may be written to; those above it are made.
 
     Raises:
-        UserError: there is something already, or its parent folder does not exist.
+        UserError: there is something already, or it cannot be there.
     """
     path = Path(out)
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise UserError(f"{out} exists already; name a new folder with --out")
-    if not path.absolute().parent.is_dir():
-        raise UserError(f"cannot write {out}: its parent folder does not exist")
+    try:
+        path.absolute().parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write {out}: {error.strerror}") from error
     return path
 
 

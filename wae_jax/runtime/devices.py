@@ -8,6 +8,7 @@ import functools
 import importlib.util
 import os
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -30,9 +31,16 @@ def start(settings: ParallelSettings) -> None:
     Raises:
         UserError: the other processes cannot be found or reached.
     """
+    _check(settings)
     if jax.distributed.is_initialized():
         return
+    # Its handler of SIGTERM would take the place of the program's own.
+    jax.config.update("jax_enable_preemption_service", False)
     asked = settings.coordinator == AUTO
+    limits: dict[str, Any] = {
+        "heartbeat_timeout_seconds": settings.timeout_s,
+        "shutdown_timeout_seconds": settings.timeout_s,
+    }
     join: Callable[[], None]
     if settings.coordinator and not asked:
         join = functools.partial(
@@ -40,9 +48,10 @@ def start(settings: ParallelSettings) -> None:
             settings.coordinator,
             settings.num_processes,
             settings.process_id,
+            **limits,
         )
     elif asked or _started_with_others():
-        join = jax.distributed.initialize
+        join = functools.partial(jax.distributed.initialize, **limits)
     else:
         return
     try:
@@ -55,6 +64,28 @@ def start(settings: ParallelSettings) -> None:
             f"cannot join the other processes ({how}): {str(error).splitlines()[0]}; see "
             "config.parallel.coordinator"
         ) from error
+
+
+def _check(settings: ParallelSettings) -> None:
+    """Raises UserError where the keys of a run of several processes do not fit each other."""
+    if settings.process_id >= settings.num_processes:
+        raise UserError(
+            f"config.parallel.process_id is {settings.process_id}; it must be below "
+            f"config.parallel.num_processes, which is {settings.num_processes}"
+        )
+    if settings.num_processes > 1 and not settings.coordinator:
+        raise UserError(
+            f"config.parallel.num_processes is {settings.num_processes}, but "
+            "config.parallel.coordinator is empty: name host:port of process 0"
+        )
+    host, _, port = settings.coordinator.rpartition(":")
+    if settings.coordinator not in ("", AUTO) and not (
+        host and port.isascii() and port.isdigit() and 0 < int(port) < 2**16
+    ):
+        raise UserError(
+            f"config.parallel.coordinator is {settings.coordinator!r}; it must be host:port of "
+            f"process 0, or {AUTO}"
+        )
 
 
 def _in_slurm_step() -> bool:
@@ -83,6 +114,9 @@ class Parallel:
             )
         if settings.devices and jax.process_count() > 1:
             raise UserError("config.parallel.devices must be 0 (all) in a multi-process run")
+        if settings.shard_optimizer and settings.mode == "pmap":
+            raise UserError("config.parallel.shard_optimizer needs config.parallel.mode=jit")
+        self.shard_optimizer = settings.shard_optimizer
         self.devices = devices[: settings.devices or len(devices)]
         self.mesh = Mesh(np.array(self.devices), (AXIS,))
         self.replicated = NamedSharding(self.mesh, PartitionSpec())
@@ -93,14 +127,30 @@ class Parallel:
         """The axis name that the training model must be made with."""
         return AXIS if self.mode == "pmap" else None
 
-    def check_batch_size(self, key: str, batch_size: int) -> None:
-        """Raises UserError where ``batch_size`` does not divide over the devices."""
-        if batch_size % len(self.devices):
+    def check_batch_size(self, key: str, batch_size: int, parts: int = 1) -> None:
+        """Raises UserError where ``batch_size`` does not divide over the devices, in ``parts``."""
+        if batch_size % (len(self.devices) * parts):
+            times = f", times {parts} parts (accumulate)" if parts > 1 else ""
             raise UserError(
-                f"{key} is {batch_size}; it must be a multiple of the {len(self.devices)} devices"
+                f"{key} is {batch_size}; it must be a multiple of the {len(self.devices)} "
+                f"devices{times}"
             )
 
-    def compile_train_step(self, step: Callable, constants=None) -> Callable:
+    def shardings(self, state):
+        """How a train state lies on the mesh, a tree like it: replicated, but with
+        ``shard_optimizer`` the arrays of ``opt_state`` split along an axis that divides evenly.
+        """
+
+        def of(path, x):
+            if self.shard_optimizer and getattr(path[0], "name", "") == "opt_state":
+                for axis, size in enumerate(x.shape):
+                    if size and size % len(self.devices) == 0:
+                        return NamedSharding(self.mesh, PartitionSpec(*[None] * axis, AXIS))
+            return self.replicated
+
+        return jax.tree.map_with_path(of, state)
+
+    def compile_train_step(self, step: Callable, constants=None, state=None) -> Callable:
         """``step(state, batch, constants, *, axis_name)`` -> compiled ``step(state, batch)``.
 
         The state passed in is donated.
@@ -109,6 +159,7 @@ class Parallel:
             step: the pure step.
             constants: arrays that every step reads (a teacher's variables); put on all devices
                 once, and arguments of the program, not part of its code.
+            state: one that the step will get; needed with ``shard_optimizer``.
         """
         if self.mode == "pmap":
             compiled = jax.pmap(
@@ -118,10 +169,11 @@ class Parallel:
                 donate_argnums=0,
             )
         else:
+            where = self.shardings(state) if self.shard_optimizer else self.replicated
             compiled = jax.jit(
                 step,
-                in_shardings=(self.replicated, self.batch_sharding, self.replicated),
-                out_shardings=self.replicated,
+                in_shardings=(where, self.batch_sharding, self.replicated),
+                out_shardings=(where, self.replicated),
                 donate_argnums=0,
             )
         if constants is not None:
@@ -142,13 +194,15 @@ class Parallel:
             count = len([d for d in self.devices if d.process_index == jax.process_index()])
             state = jax.tree.map(lambda x: np.broadcast_to(x, (count, *x.shape)), state)
             return jax.pmap(lambda x: x, devices=self.devices)(state)
-        return jax.device_put(state, self.replicated)
+        return jax.device_put(state, self.shardings(state))
 
     def get_state(self, state):
         """The train step's state -> one replicated copy on the mesh (checkpoints, evaluation)."""
         if self.mode == "pmap":
             state = jax.tree.map(lambda x: np.asarray(x.addressable_shards[0].data)[0], state)
             return jax.device_put(state, self.replicated)
+        if self.shard_optimizer:
+            return jax.jit(lambda x: x, out_shardings=self.replicated)(state)
         return state
 
     def put_train_batch(self, batch: dict[str, np.ndarray]):

@@ -1,7 +1,9 @@
 """The training loop: all stages of one run, continued from where it stopped."""
 
+import re
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,24 +13,41 @@ import tqdm
 from wae_jax import data
 from wae_jax.checkpoints import store
 from wae_jax.checkpoints.state import TrainState
-from wae_jax.config import as_dict
-from wae_jax.errors import UserError
+from wae_jax.config import Settings, as_dict, settings_from_config
+from wae_jax.errors import LostProcessError
 from wae_jax.evaluation.metrics import METRIC_NAMES
+from wae_jax.runtime import signals
 from wae_jax.runtime.console import duration, progress_bar, say
+from wae_jax.runtime.devices import start
 from wae_jax.training import average
+from wae_jax.training.not_finite import (
+    NotANumberError,
+    check_loss,
+    check_state,
+    count_skipped,
+)
 from wae_jax.training.optim import make_optimizer, make_schedule
-from wae_jax.training.progress import Meter, Totals, all_finite
+from wae_jax.training.processes import check_same_settings
+from wae_jax.training.progress import Meter, Totals
 from wae_jax.training.run import Run, open_run
+from wae_jax.training.saving import Wishes
 from wae_jax.training.stages import Stage, stage_labels
 from wae_jax.training.steps import make_train_step
+from wae_jax.training.workdir import hold
+
+_LOST = re.compile("gloo|nccl|connection|coordination|heartbeat|barrier|unavailable", re.I)
 
 
-def train(config: Mapping[str, Any], workdir: str) -> dict[str, Any]:
+def train(
+    config: Mapping[str, Any], workdir: str, *, continue_with_changes: bool = False
+) -> dict[str, Any]:
     """Trains as ``config`` says, all stages; continues a run that was stopped in ``workdir``.
 
     Args:
         config: a ConfigDict as :func:`wae_jax.config.default_config` makes it.
         workdir: the run's folder, for checkpoints, metrics and the config.
+        continue_with_changes: whether keys of stages that are not finished may differ from those
+            of the run in the workdir, which go into its ``changes.jsonl``.
 
     Returns:
         The figures that ``train.py`` prints last: those of the final evaluation, ``stage``,
@@ -37,7 +56,40 @@ def train(config: Mapping[str, Any], workdir: str) -> dict[str, Any]:
     Raises:
         UserError: anything in the config, the data or the workdir that the user can mend.
     """
-    run, state = open_run(config, workdir)
+    try:
+        return _start(settings_from_config(config), Path(workdir), continue_with_changes)
+    except (RuntimeError, ValueError) as error:  # jax's and Orbax's, told apart by their words
+        if jax.process_count() == 1 or not _LOST.search(str(error)):
+            raise
+        raise LostProcessError(
+            "another process of this run has ended, or cannot be reached "
+            f"({str(error).splitlines()[0][:200]}); start all of them again, and they go on from "
+            "the last checkpoint"
+        ) from error
+
+
+def _start(settings: Settings, workdir: Path, changes: bool) -> dict[str, Any]:
+    """Starts or continues the run, again after each time that it rolled back."""
+    start(settings.parallel)
+    check_same_settings(settings)
+    with hold(workdir, main=jax.process_index() == 0) as held:
+        rollbacks = 0
+        while True:
+            run, state = open_run(settings, workdir, held, changes=changes, rollbacks=rollbacks)
+            try:
+                return _train(run, state)
+            except NotANumberError as error:
+                rollbacks, limit = run.rollbacks + 1, settings.nan_limit
+                if settings.on_nan != "rollback" or rollbacks > limit:
+                    raise
+                say(
+                    f"{error.what}: back to the last checkpoint, and on with another data order "
+                    f"({rollbacks} of at most {limit} times)"
+                )
+                del run, state  # before the next ones need their memory
+
+
+def _train(run: Run, state: TrainState) -> dict[str, Any]:
     try:
         figures = None
         for stage in run.plan:
@@ -48,7 +100,7 @@ def train(config: Mapping[str, Any], workdir: str) -> dict[str, Any]:
             # Also where a run was stopped between its last step and this.
             figures = _evaluate(run, state, stage)
         if figures is None:
-            say(f"{workdir} is complete; evaluating it")
+            say(f"{run.workdir} is complete; evaluating it")
             figures = _evaluate(run, state, run.plan[-1])
     finally:
         run.metrics_log.close()
@@ -57,7 +109,7 @@ def train(config: Mapping[str, Any], workdir: str) -> dict[str, Any]:
         "stage": run.plan[-1].name,
         "step": int(state.step),
         "train_seconds": round(run.seconds, 2),
-        "workdir": str(workdir),
+        "workdir": str(run.workdir),
     }
 
 
@@ -68,12 +120,13 @@ def _train_stage(run: Run, state: TrainState, stage: Stage) -> TrainState:
     first = int(state.step)
     seed = _stage_seed(settings.seed, stage)
     step_fn, state = _compile_step(run, state, stage, seed)
-    loader = _open_loader(run, stage, first, seed)
+    loader = _open_loader(run, stage, first)
     say(f"[{stage.name}] {stage.steps} steps of {stage.settings.batch_size} images; compiling")
     evaluates = _evaluation_steps(run, stage)
     if first in evaluates and first not in run.metrics_log.evaluated:
         _evaluate(run, state, stage)  # the run was stopped before it
-    meter, totals = Meter(stage), Totals()
+    meter, wishes = Meter(stage), Wishes(settings.checkpoint_minutes)
+    totals = Totals(run.pending if first > stage.first_step else None)
     run_state = run.parallel.put_state(state)
     batches, seconds = iter(loader), run.seconds
     bar = progress_bar(
@@ -85,22 +138,30 @@ def _train_stage(run: Run, state: TrainState, stage: Stage) -> TrainState:
             batch = next(batches)
             meter.waited += time.perf_counter() - waiting
             run_state, metrics = step_fn(run_state, run.parallel.put_train_batch(batch))
+            signals.defer()
             totals.add(step, metrics)
             bar.update()
             last = step == stage.last_step
-            saves = last or step % settings.checkpoint_every == 0
-            if saves or step in evaluates or step % settings.log_every == 0:
-                _check_loss(run, stage, totals)
+            saves = wishes.look(step) or step % settings.checkpoint_every == 0
+            # Evaluation takes its time: what it is about is saved before.
+            saves = saves or last or step in evaluates
+            if saves or step % settings.log_every == 0:
+                check_loss(run, stage, totals)
             if last or step % settings.log_every == 0:
                 _log(run, meter, totals, step, float(schedule(step - 1 - stage.first_step)), bar)
-            if saves or step in evaluates:
+            if saves:
                 jax.block_until_ready(run_state)
                 run.seconds = seconds + meter.seconds
                 with meter.paused():
                     state = run.parallel.get_state(run_state)
-                    if saves:
-                        _check_state(stage, state)
-                        _save(run, state, stage, loader.state())
+                    check_state(stage, state)
+                    _save(run, state, stage, loader.state(), totals)
+                    wishes.saved()
+                    signals.at_once()
+                    if wishes.stop:  # another process was asked
+                        raise signals.Stopped(wishes.stop)
+                    if wishes.save:
+                        say(f"saved step {step}, as SIGUSR1 asked")
                     if step in evaluates:
                         _evaluate(run, state, stage)
     finally:
@@ -122,7 +183,10 @@ def _log(
     run: Run, meter: Meter, totals: Totals, step: int, learning_rate: float, bar: tqdm.tqdm
 ) -> None:
     """Writes and shows the means since the last time."""
+    run.held.check()
     count, means = totals.count, totals.take(run.parallel.local_value)
+    if means.get("skipped"):
+        count_skipped(run, meter.stage, int(means["skipped"]), step)
     line, text = meter.report(step, count, means, learning_rate)
     run.metrics_log.write(line)
     bar.set_postfix_str(text)
@@ -130,8 +194,9 @@ def _log(
         say(f"[{meter.stage.name}] step {step}/{meter.stage.last_step} {text}")
 
 
-def _stage_seed(seed: int, stage: Stage) -> int:
-    return int(np.random.SeedSequence([seed, stage.index]).generate_state(1)[0])
+def _stage_seed(seed: int, stage: Stage, rollbacks: int = 0) -> int:
+    parts = [seed, stage.index] + [rollbacks] * (rollbacks > 0)
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 
 def _compile_step(
@@ -155,18 +220,20 @@ def _compile_step(
         ema_decay=run.settings.ema_decay,
         teacher=teacher.model if teacher else None,
         distill=run.settings.distill,
+        skip_bad=run.settings.on_nan == "skip",
     )
     constants = None
     if teacher:
         devices = run.parallel.devices
-        share = stage.settings.batch_size // len(devices)
+        share = stage.settings.batch_size // (len(devices) * stage.settings.accumulate)
         constants = teacher.laid_out(share, devices[0].platform)
-    return run.parallel.compile_train_step(step, constants=constants), state
+    return run.parallel.compile_train_step(step, constants=constants, state=state), state
 
 
-def _open_loader(run: Run, stage: Stage, first: int, seed: int) -> data.TrainLoader:
+def _open_loader(run: Run, stage: Stage, first: int) -> data.TrainLoader:
     """The stage's batches from global step ``first`` on."""
     settings = run.settings.data
+    seed = _stage_seed(run.settings.seed, stage, run.rollbacks)
     loader = data.make_train_loader(
         run.records,
         data.train_transform(settings),
@@ -181,33 +248,15 @@ def _open_loader(run: Run, stage: Stage, first: int, seed: int) -> data.TrainLoa
         mix=data.make_mix(settings) if stage.settings.classification else None,
     )
     if first > stage.first_step:
-        data.check_resume(run.data_state, loader)
+        known = run.data_state | ({"seed": seed} if run.rolled_back else {})
+        data.check_resume(known, loader)
     return loader
 
 
-def _check_loss(run: Run, stage: Stage, totals: Totals) -> None:
-    """Stops a run whose loss is no number any more."""
-    step = totals.first_bad_step(run.parallel.local_value)
-    if step is not None:
-        raise UserError(f"the loss is no finite number {_at(step, stage)}")
-
-
-def _check_state(stage: Stage, state: TrainState) -> None:
-    """Stops a run before it saves what is no number, of which the last loss need not tell."""
-    if not all_finite(state):
-        raise UserError(
-            f"the network has weights that are no finite numbers {_at(int(state.step), stage)}"
-        )
-
-
-def _at(step: int, stage: Stage) -> str:
-    return (
-        f"at step {step} of stage {stage.name}; lower its learning rate, or clip gradients with "
-        f"--config.stages.{stage.name}.clip_norm=1"
-    )
-
-
-def _save(run: Run, state: TrainState, stage: Stage, data_state: dict[str, Any]) -> None:
+def _save(
+    run: Run, state: TrainState, stage: Stage, data_state: dict[str, Any], totals: Totals
+) -> None:
+    run.held.check()
     info = run.records.source.info
     store.save(
         run.workdir,
@@ -217,6 +266,9 @@ def _save(run: Run, state: TrainState, stage: Stage, data_state: dict[str, Any])
             "stage": stage.name,
             "data": data_state,
             "train_seconds": run.seconds,
+            "skipped": run.skipped,
+            "rollbacks": run.rollbacks,
+            "pending": totals.keep(run.parallel.local_value),
             "ema": state.ema is not None,
             "teacher": run.teacher and run.teacher.identity,
             "origin": None,
@@ -224,6 +276,7 @@ def _save(run: Run, state: TrainState, stage: Stage, data_state: dict[str, Any])
             "class_names": list(info.class_names or ()),
         },
         keep=run.settings.keep_checkpoints,
+        best=run.metrics_log.best if run.settings.keep_best else None,
     )
 
 

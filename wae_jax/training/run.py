@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from wae_jax.pretrained import Imported
 from wae_jax.pretrained.checkpoint import adopt_pretrained
 from wae_jax.pretrained.transfer import start_as_low_resolution, start_from
 from wae_jax.runtime.console import say
-from wae_jax.runtime.devices import Parallel, start
+from wae_jax.runtime.devices import Parallel
 from wae_jax.training.distill import (
     Teacher,
     check_same_teacher,
@@ -31,7 +30,13 @@ from wae_jax.training.distill import (
 from wae_jax.training.optim import make_optimizer
 from wae_jax.training.progress import MetricsLog
 from wae_jax.training.stages import Stage, plan_stages, stage_labels
-from wae_jax.training.workdir import check_workdir, own_checkpoint, write_config
+from wae_jax.training.workdir import (
+    Hold,
+    check_workdir,
+    note_changes,
+    own_checkpoint,
+    write_config,
+)
 
 
 @dataclasses.dataclass
@@ -47,16 +52,26 @@ class Run:
     evaluator: Evaluator
     teacher: Teacher | None  # to distil from
     metrics_log: MetricsLog
+    held: Hold  # of the workdir
     seconds: float  # time in training steps so far, over all its starts
     data_state: dict[str, Any] | None  # the loader's state in the checkpoint that is continued
+    pending: dict[str, Any] | None  # and its metrics that no line of the log has yet
+    skipped: int = 0  # steps so far whose loss was no number
+    rollbacks: int = 0  # how often the run went back for that, each time to another data order
+    rolled_back: bool = False  # since the checkpoint that is continued
 
 
-def open_run(config: Mapping[str, Any], workdir: str) -> tuple[Run, TrainState]:
-    """Joins the other processes, checks everything, and starts or continues the state.
+def open_run(
+    settings: Settings, folder: Path, held: Hold, *, changes: bool = False, rollbacks: int = 0
+) -> tuple[Run, TrainState]:
+    """Checks everything, and starts or continues the state.
 
     Args:
-        config: a whole config, as :func:`wae_jax.config.default_config` makes it.
-        workdir: the run's folder; made where it is missing.
+        settings: the run's.
+        folder: its workdir, which is there.
+        held: the hold on that.
+        changes: see :func:`wae_jax.training.workdir.check_workdir`.
+        rollbacks: how often the run has gone back to a checkpoint, where this is to be the next.
 
     Returns:
         The run, and its state at the start or at the newest checkpoint in ``workdir``.
@@ -64,13 +79,10 @@ def open_run(config: Mapping[str, Any], workdir: str) -> tuple[Run, TrainState]:
     Raises:
         UserError: anything in the config, the data or the workdir that the user can mend.
     """
-    settings = settings_from_config(config)
-    start(settings.parallel)
-    folder = Path(workdir)
     found = own_checkpoint(folder)
     meta = store.read_meta(found) if found else None
     settings, pretrained = adopt_pretrained(settings, meta)
-    check_workdir(folder, settings)
+    changed = check_workdir(folder, settings, meta, changes=changes)
     parallel = Parallel(settings.parallel)
     source = _open_source(settings.data)
     origin = folders.find(settings.restore) if settings.restore and found is None else None
@@ -91,10 +103,13 @@ def open_run(config: Mapping[str, Any], workdir: str) -> tuple[Run, TrainState]:
     state = _initial_state(settings, evaluated, origin, pretrained, teacher)
     if meta is not None:
         check_same_teacher(meta["teacher"], teacher)  # first: another's features may differ in size
-        state = _continue(found, state, plan)
+        state = _continue(found, state, plan, meta)
     main = jax.process_index() == 0
     if main:
+        if changed:
+            note_changes(folder, int(state.step), changed)
         write_config(folder, settings)
+    known = meta or {}  # older checkpoints lack some of it
     run = Run(
         settings,
         folder,
@@ -105,8 +120,13 @@ def open_run(config: Mapping[str, Any], workdir: str) -> tuple[Run, TrainState]:
         evaluator,
         teacher,
         MetricsLog(folder, resume_step=int(state.step), write=main),
+        held,
         seconds=meta["train_seconds"] if meta else 0.0,
         data_state=meta["data"] if meta else None,
+        pending=known.get("pending"),
+        skipped=known.get("skipped", 0),
+        rollbacks=max(rollbacks, known.get("rollbacks", 0)),
+        rolled_back=rollbacks > known.get("rollbacks", 0),
     )
     return run, state
 
@@ -131,7 +151,7 @@ def _plan(settings: Settings, source: data.Source, parallel: Parallel) -> tuple[
     mix = data.make_mix(settings.data)
     for stage in plan:
         key, batch_size = f"config.stages.{stage.name}.batch_size", stage.settings.batch_size
-        parallel.check_batch_size(key, batch_size)
+        parallel.check_batch_size(key, batch_size, stage.settings.accumulate)
         if mix and stage.settings.classification:
             mix.check_batch_size(key, batch_size, jax.process_count())
     return plan
@@ -197,13 +217,35 @@ def _check_same_input(folder: Path, settings: Settings) -> None:
         )
 
 
-def _continue(folder: Path, state: TrainState, plan: tuple[Stage, ...]) -> TrainState:
-    """The state kept in ``folder``, in the form of ``state``."""
+def _continue(
+    folder: Path, state: TrainState, plan: tuple[Stage, ...], meta: dict[str, Any]
+) -> TrainState:
+    """The state kept in ``folder``, in the form of ``state``; ``meta`` is that of the folder."""
     step = int(folder.name)
     stage = next((s for s in plan if s.first_step < step <= s.last_step), None)
-    if stage is None:
-        raise UserError(f"the checkpoint {folder} is beyond this run's {plan[-1].last_step} steps")
+    if stage is None or stage.name != meta["stage"]:
+        end = next((s.last_step for s in plan if s.name == meta["stage"]), plan[-1].last_step)
+        raise UserError(f"the checkpoint {folder} is beyond this run's {end} steps")
     labels = stage_labels(state.params, stage.settings)
-    like = state.replace(opt_state=make_optimizer(stage, labels).init(state.params))
+    was = dataclasses.replace(
+        stage, settings=settings_from_config(meta["config"]).stages[stage.name]
+    )
+    like = state.replace(opt_state=make_optimizer(was, labels).init(state.params))
     say(f"continuing from {folder} (stage {stage.name}, step {step})")
-    return store.restore_state(folder, like)
+    restored = store.restore_state(folder, like)
+    fresh = make_optimizer(stage, labels).init(state.params)
+    return restored.replace(opt_state=_in_the_form_of(fresh, restored.opt_state, stage.name))
+
+
+def _in_the_form_of(fresh, restored, stage: str):
+    """An optimiser's state where changed keys (clip_norm, weight_decay) changed its chain.
+
+    What was added or left out keeps nothing: the moments and counts are the same, in that order.
+    """
+    old, new = jax.tree.leaves(restored), jax.tree.leaves(fresh)
+    if [x.shape for x in old] != [x.shape for x in new]:
+        raise UserError(
+            f"the changed keys of config.stages.{stage} need another optimiser state than the "
+            "stage has: they cannot change within it"
+        )
+    return jax.tree.unflatten(jax.tree.structure(fresh), old)

@@ -107,6 +107,7 @@ def make_train_step(
     ema_decay: float = 0.0,
     teacher: Classifier | None = None,
     distill: DistillSettings | None = None,
+    skip_bad: bool = False,
 ) -> Callable:
     """``step(state, batch, teacher_variables=None, *, axis_name=None) -> (state, metrics)``; pure.
 
@@ -118,13 +119,14 @@ def make_train_step(
     as in evaluation, and their statistics stay, unless the stage moves all ``statistics``.
     teacher: a trained network to distil from, as ``distill`` says, run as in evaluation on the
     same images; the step then needs its variables.
+    skip_bad: a step whose loss or gradient is no finite number changes nothing but the count of
+    steps; its metrics are zeros, and "skipped" is 1.
     """
     rng = jax.random.key(seed)
     norms = frozen.of_norms(labels, stage.statistics)
 
-    def train_step(
-        state: TrainState, batch, teacher_variables=None, *, axis_name: str | None = None
-    ):
+    def gradients(state: TrainState, batch_stats, batch, dropout, teacher_variables, axis_name):
+        """Of a batch or a part of it: gradients, metrics, and the batch statistics after it."""
         lesson = None
         if teacher is not None and stage.classification:
             lesson = teach(
@@ -138,13 +140,13 @@ def make_train_step(
         def loss_fn(params):
             with frozen.as_in_evaluation(norms):
                 outputs, updated = model.apply(
-                    {"params": params, "batch_stats": state.batch_stats},
+                    {"params": params, "batch_stats": batch_stats},
                     batch["image"],
                     train=True,
                     classify=stage.classification,
                     reconstruct=stage.transform,
                     mutable=["batch_stats"],
-                    rngs={"dropout": jax.random.fold_in(rng, state.step)},
+                    rngs={"dropout": dropout},
                 )
             teacher_map = params.get(TEACHER_MAP)
             loss, parts = stage_loss(
@@ -153,6 +155,19 @@ def make_train_step(
             return loss, (parts, updated.get("batch_stats", {}))
 
         grads, (parts, batch_stats) = jax.grad(loss_fn, has_aux=True)(state.params)
+        return grads, parts, batch_stats
+
+    def train_step(
+        state: TrainState, batch, teacher_variables=None, *, axis_name: str | None = None
+    ):
+        def part(batch_stats, batch, dropout):
+            return gradients(state, batch_stats, batch, dropout, teacher_variables, axis_name)
+
+        dropout = jax.random.fold_in(rng, state.step)
+        if stage.accumulate == 1:
+            grads, parts, batch_stats = part(state.batch_stats, batch, dropout)
+        else:
+            grads, parts, batch_stats = _accumulate(part, state, batch, dropout, stage.accumulate)
         if axis_name is not None:
             grads, parts = jax.lax.pmean((grads, parts), axis_name)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
@@ -160,12 +175,52 @@ def make_train_step(
         # Adding a zero update would turn -0.0 into 0.0.
         params = frozen.keep_parameters(labels, state.params, params)
         batch_stats = frozen.keep_statistics(norms, state.batch_stats, batch_stats)
-        return TrainState(
+        new = TrainState(
             step=state.step + 1,
             params=params,
             batch_stats=batch_stats,
             opt_state=opt_state,
             ema=average.advance(state.ema, params, batch_stats, labels, ema_decay),
-        ), parts
+        )
+        return _unless_bad(state, new, grads, parts) if skip_bad else (new, parts)
 
     return train_step
+
+
+def _accumulate(part: Callable, state: TrainState, batch, dropout, count: int):
+    """Means of the gradients and metrics of ``count`` parts of a batch, one after the other.
+
+    Every ``count``-th example makes a part, so that each device's share stays on the device.
+    Batch statistics go through the parts in turn.
+    """
+    batches = jax.tree.map(
+        lambda x: x.reshape(-1, count, *x.shape[1:]).swapaxes(0, 1),
+        batch,
+    )
+
+    def add(carry, turn):
+        total, batch_stats = carry
+        number, batch = turn
+        grads, parts, batch_stats = part(batch_stats, batch, jax.random.fold_in(dropout, number))
+        return (jax.tree.map(jnp.add, total, grads), batch_stats), parts
+
+    start = jax.tree.map(jnp.zeros_like, state.params), state.batch_stats
+    (total, batch_stats), parts = jax.lax.scan(add, start, (jnp.arange(count), batches))
+    return (
+        jax.tree.map(lambda x: x / count, total),
+        jax.tree.map(lambda x: x.mean(0), parts),
+        batch_stats,
+    )
+
+
+def _unless_bad(state: TrainState, new: TrainState, grads, parts: dict[str, jax.Array]):
+    """``new`` and the step's metrics, or ``state`` at the next step where one is no number."""
+    numbers = [parts["loss"], *jax.tree.leaves(grads)]
+    good = jnp.all(jnp.stack([jnp.isfinite(x).all() for x in numbers]))
+
+    def choose(one, other):
+        return jnp.where(good, one, other)
+
+    kept = jax.tree.map(choose, new, state.replace(step=new.step))
+    parts = {name: choose(value, jnp.zeros_like(value)) for name, value in parts.items()}
+    return kept, parts | {"skipped": 1.0 - good.astype(jnp.float32)}

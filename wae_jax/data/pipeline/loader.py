@@ -6,7 +6,12 @@ of processes and sees the same images, cropped and flipped the same way. A Grain
 batch: per-element overhead is paid once per batch.
 """
 
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -219,7 +224,19 @@ def _dataset(
 
 def _init_worker(index: int, count: int) -> None:
     del index, count
+    # A terminal and SLURM signal whole groups: the parent decides, and may want more batches.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     _prepare_process()
+
+
+def _end_with_parent() -> None:
+    """Ends this worker when its parent is gone, however that ended."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
 
 
 def _prepare_process() -> None:
