@@ -1,10 +1,11 @@
 # Every target sets itself up: it needs python3, make and a Python package index.
 PYTHON ?= python3
 VENV := .venv
+DOCS_VENV := .venv-docs
 RUN := $(VENV)/bin/python
 export WAE_JAX_CACHE ?= $(CURDIR)/.cache/wae_jax
 
-.PHONY: quickstart study distillation test test-slow lint clean
+.PHONY: quickstart study distillation test test-slow lint results check-results docs clean
 
 # Trains full resolution, low resolution and WAE on CIFAR-10 and sets them side by side.
 quickstart: $(VENV)/ready
@@ -35,9 +36,21 @@ lint: $(VENV)/ready-dev
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/mypy
+	$(RUN) tools/tables.py check
+
+# Tables of README and docs as the CSV files in results/ have them; check-results only compares.
+results: $(VENV)/ready
+	$(RUN) tools/tables.py write
+
+check-results: $(VENV)/ready
+	$(RUN) tools/tables.py check
+
+# The site, in site/.
+docs: $(DOCS_VENV)/ready
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict --quiet
 
 clean:
-	rm -rf $(VENV) .cache runs build *.egg-info
+	rm -rf $(VENV) $(DOCS_VENV) .cache runs build site *.egg-info
 
 $(VENV)/ready: requirements.txt
 	$(PYTHON) -m venv $(VENV)
@@ -46,4 +59,9 @@ $(VENV)/ready: requirements.txt
 
 $(VENV)/ready-dev: requirements-dev.txt $(VENV)/ready
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+$(DOCS_VENV)/ready: requirements-docs.txt
+	$(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
 	touch $@

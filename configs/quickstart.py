@@ -9,7 +9,7 @@ methods of wae_jax/methods.py: wae-fast, full, lowres, lowres-SIZE, stem, wavele
 wavelet-haar, space-to-depth, decomposition, haar-early, cdf97-early, space-to-depth-early. All pass
 4.8 times over the training set.
 
-Expected time and result on two CPU cores: see "Results so far" in the README.
+Expected time and result on two CPU cores: see docs/results.md.
 """
 
 from wae_jax.config import ConfigDict, default_config

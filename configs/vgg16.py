@@ -10,7 +10,7 @@ decomposition, wae-early, haar-early, cdf97-early, space-to-depth-early (see
 wae_jax/methods.py), smoke (a few real 224-pixel steps of all three
 stages on 20 photos that are fetched on first use; minutes on a laptop).
 
-Expected time: not measured on ImageNet yet. smoke: see the README.
+Expected time: not measured on ImageNet yet. smoke: see docs/results.md.
 Expected result, from the paper (top-5 error, one view, started from pretrained weights): full
 11.65 %, lowres 15.73 %, wae 11.87 %. Not reproduced here yet.
 """

@@ -48,14 +48,6 @@ def test_own_network_example_trains_and_is_short(root, run_env, cifar10, tmp_pat
     assert loaded.stdout.strip() == "(2, 10)", loaded.stderr
 
 
-def test_the_files_that_the_readme_shows_are_there(root):
-    readme = (root / "README.md").read_text()
-    for path in re.findall(r"\]\((?!http)([^)#]+)\)", readme):
-        assert (root / path).exists(), path
-    for path in re.findall(r"configs/\w+\.py", readme):
-        assert (root / path).exists(), path
-
-
 def test_public_names():
     for name in wae_jax.__all__:
         assert getattr(wae_jax, name).__doc__

@@ -72,12 +72,12 @@ def test_stablehlo_of_a_network_trained_in_bfloat16(options, succeed, tmp_path):
     assert network.metadata["class_names"][3] == "cat"
 
 
-def test_the_readme_s_examples(options, succeed, root, tmp_path, monkeypatch):
+def test_the_examples_of_serving(options, succeed, root, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for kind in ("onnx", "stablehlo"):
         succeed(*options, f"--format={kind}", f"--out=quickstart.{kind}")
     scope: dict = {}
-    for example in re.findall(r"```py\n(.*?)```", (root / "README.md").read_text(), re.S):
+    for example in re.findall(r"```py\n(.*?)```", (root / "docs/serving.md").read_text(), re.S):
         exec(example, scope)
     assert np.asarray(scope["probabilities"]).shape == (1, 10) and scope["names"][3] == "cat"
 

@@ -47,7 +47,7 @@ def lay_out(model: Classifier, variables, batch_shape: tuple[int, ...], platform
 
 
 def _fastest_form(kernel: jax.Array, positions: int, stride: int) -> dict[str, Any]:
-    """Name and weights of a layer's parameters; bounds as measured (README, Speed)."""
+    """Name and weights of a layer's parameters; bounds as measured (docs/performance.md)."""
     if positions <= 32 and kernel.size >= 2**19:
         return {BY_OUTPUT: jnp.moveaxis(kernel, -1, 0)}
     fan_in, out = kernel.shape[-2:]

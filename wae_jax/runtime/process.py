@@ -9,7 +9,7 @@ import sys
 from wae_jax.runtime.cache import keep_compiled
 
 # By default these versions compile a whole CPU network into one fusion that packs its weights again
-# at each call; one library call per dot or conv is about twice as fast (README, "Speed").
+# at each call; one library call per dot or conv is about twice as fast (docs/performance.md).
 CPU_FLAG = "--xla_cpu_experimental_ynn_fusion_type=individual_dot"
 # An unknown flag aborts the process, so only versions seen to know it get it.
 KNOWN_JAXLIB = ("0.10.2", "0.11.2")
@@ -27,7 +27,7 @@ _configured = False
 def configure() -> None:
     """Makes jax fast in this process: call it once, before the first jax computation.
 
-    All programs of this package do. On CPU about twice as fast, see the README, "Speed": it adds a
+    All programs of this package do. On CPU about twice as fast, see docs/performance.md: it adds a
     flag to ``XLA_FLAGS`` where the version of jaxlib is known to have it and the user has not set
     it, and keeps freed memory in the process. On all platforms, compiled programs are kept in the
     cache folder (``WAE_JAX_CACHE``, else ``.cache/wae_jax``) for the next start, unless
