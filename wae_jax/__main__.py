@@ -11,6 +11,7 @@ COMMANDS = {
     "evaluate": "accuracy of a checkpoint on a whole split",
     "predict": "classes of image files",
     "export": "a checkpoint as an ONNX or StableHLO file",
+    "compress": "a smaller network: filters removed, or convs decomposed",
     "recommend": "what each method would gain here, before any training",
     "bench": "cost and speed of methods against full resolution",
     "study": "train variants of a config and compare them",

@@ -42,9 +42,7 @@ class Network:
 
     @functools.cached_property
     def model(self) -> Classifier:
-        return build_model(
-            self.settings, num_classes=self.num_classes, image_size=self.image_size
-        )
+        return build_model(self.settings, num_classes=self.num_classes, image_size=self.image_size)
 
     @functools.cached_property
     def arrays(self) -> dict[str, np.ndarray]:
@@ -67,7 +65,9 @@ class Network:
     @functools.cached_property
     def layers(self) -> dict[str, "Layer"]:
         """The convs of the trunk by name, from the input side."""
-        names = {("backbone", *name.split("/")): name for name in _kernel_sizes(self.model.backbone)}
+        names = {
+            ("backbone", *name.split("/")): name for name in _kernel_sizes(self.model.backbone)
+        }
         shapes = {}
 
         def record(call, args, kwargs, context):
@@ -152,7 +152,7 @@ def head_kernels(network: Network) -> dict[str, tuple[np.ndarray, int]]:
     The first cells * C rows belong to the trunk's features, C channels in each cell.
     """
     first = "scores"
-    if network.settings.head.kind == "fc" and f"params/head_low/fc1/kernel" in network.arrays:
+    if network.settings.head.kind == "fc" and "params/head_low/fc1/kernel" in network.arrays:
         first = "fc1"
     channels = list(network.layers.values())[-1].writes[3]
     paths = [f"params/{head}/{first}/kernel" for head in _HEAD_NAMES]

@@ -13,6 +13,7 @@ from wae_jax.compress.network import TRUNK, Network, keep_filters, readers
 from wae_jax.data import Batch
 from wae_jax.errors import UserError
 from wae_jax.models.classifier import scores_of
+from wae_jax.runtime.console import progress_bar
 
 LEAST_KEPT = 0.1  # of a conv's filters
 
@@ -52,12 +53,14 @@ def taylor(
         )
     if macs == 1:
         return network
-    for number in range(1, rounds + 1):
-        goal = total - (total - end) * number / rounds
-        criteria = ranked(network, batches, cost_weight=cost_weight)
-        network = keep_filters(network, select(criteria, Costs(network), goal, floors))
-        if between is not None and number < rounds:
-            network = between(network)
+    with progress_bar("removing filters", rounds, unit="round") as bar:
+        for number in range(1, rounds + 1):
+            goal = total - (total - end) * number / rounds
+            criteria = ranked(network, batches, cost_weight=cost_weight)
+            network = keep_filters(network, select(criteria, Costs(network), goal, floors))
+            if between is not None and number < rounds:
+                network = between(network)
+            bar.update()
     return network
 
 
@@ -131,7 +134,8 @@ def taylor_criteria(network: Network, batches: Sequence[Batch]) -> dict[str, np.
         ones = {conv: jnp.ones((len(images), shape[3])) for conv, shape in shapes.items()}
         sums = jax.grad(loss)(ones)
         return {
-            conv: jnp.abs(x / (shapes[conv][1] * shapes[conv][2])).sum(0) for conv, x in sums.items()
+            conv: jnp.abs(x / (shapes[conv][1] * shapes[conv][2])).sum(0)
+            for conv, x in sums.items()
         }
 
     totals: dict[str, np.ndarray] = {}

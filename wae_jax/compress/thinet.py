@@ -20,6 +20,7 @@ from wae_jax.data import Batch
 from wae_jax.errors import UserError
 from wae_jax.models.backbones import VGG, vgg_convs
 from wae_jax.models.classifier import scores_of, variable_shapes
+from wae_jax.runtime.console import progress_bar
 
 SAMPLES = 10  # outputs of the next layer for each image
 # Published widths for VGG16, and whether global pooling and one layer replace its FC layers.
@@ -55,18 +56,23 @@ def thinet(
         between: called after each conv, for example to fine-tune.
     """
     rng = np.random.default_rng(seed)
-    for conv, reader in readers(network.model).items():
-        have = network.layers[conv].writes[3]
-        if widths.get(conv, have) >= have:
-            continue
-        gram = np.zeros((have, have))
-        for x in contributions(network, reader, batches, samples, rng):
-            gram += x.T @ x
-        kept = choose_channels(gram, widths[conv])
-        factors = least_squares(gram, kept)
-        network = scale_channels(keep_filters(network, {conv: kept}), reader, factors)
-        if between is not None:
-            network = between(network)
+    have = {conv: network.layers[conv].writes[3] for conv in readers(network.model)}
+    smaller = {
+        conv: reader
+        for conv, reader in readers(network.model).items()
+        if widths.get(conv, have[conv]) < have[conv]
+    }
+    with progress_bar("removing filters", len(smaller), unit="layer") as bar:
+        for conv, reader in smaller.items():
+            gram = np.zeros((have[conv], have[conv]))
+            for x in contributions(network, reader, batches, samples, rng):
+                gram += x.T @ x
+            kept = choose_channels(gram, widths[conv])
+            factors = least_squares(gram, kept)
+            network = scale_channels(keep_filters(network, {conv: kept}), reader, factors)
+            if between is not None:
+                network = between(network)
+            bar.update()
     return network
 
 
