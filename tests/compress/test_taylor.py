@@ -66,7 +66,7 @@ def test_the_least_filters_of_all_layers_go(make):
         "conv1_2": np.array([2, 7, 6, 4, 10, 11, 12.0]),
     }
     floors = {"conv1_1": 1, "conv1_2": 5}
-    # In this order: 1 of conv1_1, then 0 of conv1_2, 4, 3 of conv1_2; then that conv is at its floor.
+    # In this order: 1, then 0 of conv1_2, 4, 3 of conv1_2; then that conv is at its floor.
     goal = costs.of({"conv1_1": 3, "conv1_2": 5})
     kept = select(criteria, costs, goal, floors)
     assert {name: index.tolist() for name, index in kept.items()} == {
