@@ -1,11 +1,8 @@
 """Removed filters are gone from every array, and costs are what the smaller network costs."""
 
-import dataclasses
-
 import jax
 import numpy as np
 import pytest
-from flax.traverse_util import unflatten_dict
 
 from tests.compress.conftest import NETWORKS, check_same_scores
 from wae_jax.compress.budget import Costs
@@ -27,7 +24,7 @@ def silence(network, removed):
         for name in names:
             arrays[name] = arrays[name].copy()
             arrays[name][..., numbers] = 0.0
-    return dataclasses.replace(network, variables=unflatten_dict(arrays, sep="/"))
+    return network.with_arrays(arrays)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 
@@ -34,12 +35,14 @@ Batches = Sequence[data.Batch]
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """A way to compress, and whether it needs a budget of MACs and images.
+    """A way to compress.
 
-    budget: None: may have one.
+    run: network, images with labels, and the fraction of MACs to keep or None -> smaller network.
+    budget: whether it needs that fraction; None: it may have one.
+    images: whether it looks at any.
     """
 
-    run: Callable[[Network, Batches, float | None], Network]
+    run: Callable[[Network, Batches, Any], Network]
     budget: bool | None
     images: bool
 

@@ -24,7 +24,7 @@ _KERNELS = {"basic": (3, 3), "bottleneck": (1, 3, 1)}
 
 def resnet_convs(kind: str, blocks: tuple[int, ...]) -> dict[str, int]:
     """Sizes of the kernels in the blocks, by the conv's name as "stage1_block1/conv1"."""
-    sizes = {}
+    sizes: dict[str, int] = {}
     for s, count in enumerate(blocks, start=1):
         for b in range(1, count + 1):
             block = f"stage{s}_block{b}"
