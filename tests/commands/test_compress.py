@@ -69,6 +69,7 @@ def test_the_checkpoint_is_one_like_any_other(method, saved, succeed, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["small"]
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_it(saved, succeed, tiny_config, tmp_path):
     """It takes the sizes of layers over, also where the run itself goes on."""
     out, workdir = tmp_path / "small", tmp_path / "run"

@@ -62,3 +62,9 @@ def check_same_scores(one: Network, other: Network, images: np.ndarray) -> None:
     expected = scores(one, images)
     scale = np.abs(expected).max()
     np.testing.assert_allclose(scores(other, images) / scale, expected / scale, atol=1e-5)
+
+
+def slow_if_deep(name: str, *values):
+    """The parameters of a test, kept for long runs where the network takes long to compile."""
+    deep = name in ("basic", "bottleneck", "wae with fc heads")
+    return pytest.param(name, *values, marks=pytest.mark.slow if deep else ())

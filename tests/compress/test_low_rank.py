@@ -5,7 +5,7 @@ import pytest
 import tensorly
 from tensorly.decomposition import parafac, partial_tucker
 
-from tests.compress.conftest import check_same_scores
+from tests.compress.conftest import check_same_scores, slow_if_deep
 from wae_jax.compress import decompose
 from wae_jax.compress.low_rank import cp_ranks, decompose_network, low_rank_macs, tucker_ranks
 from wae_jax.compress.network import TRUNK
@@ -78,7 +78,7 @@ def test_vbmf_ranks_of_a_kernel():
     assert decompose.vbmf_ranks(RNG.standard_normal((3, 3, 32, 40))) == (1, 1)
 
 
-@pytest.mark.parametrize("name", ["vgg", "wae", "bottleneck"])
+@pytest.mark.parametrize("name", ["vgg", "wae", slow_if_deep("bottleneck")])
 def test_full_ranks_change_nothing(name, make, photos):
     network = make(name)
     ranks = {
@@ -94,7 +94,7 @@ def test_full_ranks_change_nothing(name, make, photos):
 
 @pytest.mark.parametrize("method", [tucker_ranks, cp_ranks])
 @pytest.mark.parametrize(
-    "name, macs", [("vgg with norms", 0.75), ("wae-early", 0.9), ("bottleneck", 0.75)]
+    "name, macs", [("vgg with norms", 0.75), ("wae-early", 0.9), slow_if_deep("bottleneck", 0.75)]
 )
 def test_budget(name, macs, method, make):
     network = make(name)

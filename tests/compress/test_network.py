@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.compress.conftest import NETWORKS, check_same_scores
+from tests.compress.conftest import NETWORKS, check_same_scores, scores, slow_if_deep
 from wae_jax.compress.budget import Costs
 from wae_jax.compress.network import TRUNK, keep_filters, readers
 from wae_jax.inference.fold import for_inference
@@ -27,7 +27,7 @@ def silence(network, removed):
     return network.with_arrays(arrays)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [slow_if_deep(name) for name in NETWORKS])
 def test_filters_without_effect_can_go(name, make):
     network = make(name)
     rng = np.random.default_rng(1)
@@ -50,7 +50,7 @@ def test_filters_without_effect_can_go(name, make):
     assert smaller.macs.total < network.macs.total and smaller.parameters < network.parameters
 
 
-@pytest.mark.parametrize("name", ["vgg", "wae", "bottleneck"])
+@pytest.mark.parametrize("name", ["vgg", "wae", slow_if_deep("bottleneck")])
 def test_products_fold_like_any_conv(name, make):
     """Tucker-2, CP and the SVD of a 1x1 conv, in both forms."""
     ranks = {
@@ -61,11 +61,11 @@ def test_products_fold_like_any_conv(name, make):
     trunk = network.variables["params"]["backbone"]
     factors = jax.tree.leaves(trunk, is_leaf=lambda x: isinstance(x, dict) and "expand" in x)
     assert sum(isinstance(x, dict) for x in factors) == len(ranks.split())
-    expected = np.asarray(scores_of(network.model, network.variables, IMAGES))
+    expected = scores(network, IMAGES)
     for platform in ("cpu", "cuda"):
         model, variables = for_inference(
             network.model, network.variables, IMAGES.shape, platform=platform
         )
         assert not jax.tree.leaves(variables["batch_stats"])
-        found = np.asarray(scores_of(model, variables, IMAGES))
+        found = np.asarray(jax.jit(lambda v, m=model: scores_of(m, v, IMAGES))(variables))
         assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from tests.compress.conftest import check_same_scores
+from tests.compress.conftest import check_same_scores, slow_if_deep
 from wae_jax.compress.budget import Costs
 from wae_jax.compress.network import TRUNK
 from wae_jax.compress.taylor import ranked, select, taylor, taylor_criteria
@@ -90,7 +90,7 @@ def test_what_filters_cost_can_count(make, photos):
         np.testing.assert_allclose(values, plain[name] - 0.25 * share, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["wae", "wae-early", "basic"])
+@pytest.mark.parametrize("name", ["wae", "wae-early", slow_if_deep("basic")])
 def test_budget_in_rounds(name, make, photos):
     network = make(name)
     seen = []

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.compress.conftest import check_same_scores, scores
+from tests.compress.conftest import check_same_scores, scores, slow_if_deep
 from tests.models.test_golden import FULL, counts, paper_model
 from wae_jax.compress import thinet as module
 from wae_jax.compress.network import HEADS, TRUNK, Network, readers
@@ -89,7 +89,7 @@ def test_doubled_channels_go_without_a_trace(make, photos):
     check_same_scores(network, smaller, photos[0]["image"])
 
 
-@pytest.mark.parametrize("name", ["wae", "wae-early", "bottleneck"])
+@pytest.mark.parametrize("name", ["wae", "wae-early", slow_if_deep("bottleneck")])
 def test_budget(name, make, photos):
     network = make(name)
     widths = widths_by_budget(network, 0.6)
