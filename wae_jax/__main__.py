@@ -13,6 +13,7 @@ COMMANDS = {
     "predict": "classes of image files",
     "summary": "parts, layers, parameters and MACs of a network",
     "export": "a checkpoint as an ONNX or StableHLO file",
+    "compress": "a smaller network: filters removed, or convs decomposed",
     "recommend": "what each method would gain here, before any training",
     "bench": "cost and speed of methods against full resolution",
     "study": "train variants of a config and compare them",

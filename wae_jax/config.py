@@ -49,6 +49,12 @@ class BackboneSettings:
     name: str = "vgg16"  # vgg11|13|16|19, vgg, resnet18|34|50|101|152, or "module:Class"
     width: Above0 = 1.0  # factor on all filters
     plan: str = ""  # "vgg" only: conv widths and M for pools, as in "32 32 M 64 64 M"
+    # VGG and ResNet: convs that differ from the family's. widths: filters, whatever the factor, as
+    # in "conv1_1=48 conv2_1=96" or "stage1_block1/conv1=32" (there only within a block). ranks:
+    # products of smaller convs, as "conv1_2=16,24" (Tucker-2: ranks of input and output channels)
+    # or "conv1_2=40" (CP, and for 1x1 the SVD).
+    widths: str = ""
+    ranks: str = ""
     batch_norm: bool = False  # VGG only
     # VGG only: odd sizes round up (Caffe) or down (PyTorch)
     pool_rounding: Annotated[str, one_of("up", "down")] = "up"

@@ -135,7 +135,7 @@ def test_an_evaluation_that_was_due_is_made_on_resume(
 
 def test_a_state_that_is_no_number_is_not_saved(tiny_config, cifar10, tmp_path):
     changes = {"checkpoint_every": 1, "log_every": 50, "stages.end_to_end.learning_rate": 1e30}
-    with pytest.raises(UserError, match=r"no finite numbers?( \(.+\))? at step \d of stage end_to_end"):
+    with pytest.raises(UserError, match=r"no finite number.* at step \d of stage end_to_end"):
         loop.train(tiny_config(ONE_STAGE | changes), str(tmp_path))
     kept = [int(path.name) for path in (tmp_path / "checkpoints").iterdir()]
     assert kept and max(kept) < 6

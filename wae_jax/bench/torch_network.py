@@ -22,7 +22,7 @@ def has_twin(model: Classifier) -> bool:
     """Whether :class:`TorchTwin` knows all of the model's parts."""
     branches = [model.backbone] + ([] if model.light is None else [model.light])
     return isinstance(model.frontend, KNOWN) and all(
-        isinstance(branch, VGG | ResNet) for branch in branches
+        isinstance(branch, VGG | ResNet) and not branch.ranks for branch in branches
     )
 
 

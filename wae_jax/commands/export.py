@@ -3,7 +3,12 @@
     wae-jax export --checkpoint=runs/quickstart --format=onnx --out=quickstart.onnx
 
 The file is loaded back and compared with the checkpoint on real photos before it gets its name.
-Prints the file that was written.
+Prints the file that was written. With --int8 its layers compute in int8:
+
+    wae-jax export --checkpoint=runs/quickstart --format=onnx --int8 --out=quickstart-int8.onnx
+
+calibrated on photos of the run's training split and evaluated, in ONNX Runtime, on its evaluation
+split, beside the same file in float32.
 """
 
 from collections.abc import Sequence
@@ -14,6 +19,12 @@ from wae_jax.commands.options import Parser, add_checkpoint, check_out, whole_nu
 
 SUFFIXES = {"onnx": (".onnx",), "stablehlo": (".stablehlo",)}
 ANY = "dynamic"
+# Options of --int8 -> what they are called below the command line.
+INT8_OPTIONS = {
+    "calibrate": "calibrate",
+    "calibration_images": "calibration_photos",
+    "eval_images": "evaluated_photos",
+}
 
 
 def main(argv: Sequence[str]) -> None:
@@ -31,7 +42,22 @@ def main(argv: Sequence[str]) -> None:
         metavar=f"N|{ANY}",
         help=f"images in a call, 1 by default; {ANY}: any number, which can be slower",
     )
+    parser.add_argument("--int8", action="store_true", help="layers in int8, onnx only")
+    parser.add_argument(
+        "--calibrate", metavar="SPLIT", help="with --int8: default: the run's training split"
+    )
+    parser.add_argument(
+        "--calibration_images", type=whole_number(1), help="with --int8: 256 by default"
+    )
+    parser.add_argument(
+        "--eval_images", type=whole_number(1), help="with --int8: that it is judged by, or 1000"
+    )
     options = parser.parse_args(argv)
+    if options.int8 and options.format != "onnx":
+        parser.error("--int8 needs --format=onnx")
+    given = [name for name in INT8_OPTIONS if getattr(options, name) is not None]
+    if given and not options.int8:
+        parser.error(f"--{given[0]} needs --int8")
     start(lambda: _export(options))
 
 
@@ -41,12 +67,21 @@ def _batch(text: str) -> int | None:
 
 def _export(options) -> None:
     check_out("--out", options.out, SUFFIXES[options.format])
-    from wae_jax.export.checkpoint import export_checkpoint
+    from wae_jax.export.checkpoint import Trial, export_checkpoint
+    from wae_jax.export.int8 import Int8Trial, export_int8
     from wae_jax.runtime.console import say
 
-    trial = export_checkpoint(
-        options.checkpoint, Path(options.out), kind=options.format, batch=options.batch
-    )
+    out = Path(options.out)
+    trial: Trial | Int8Trial
+    if options.int8:
+        given = {
+            argument: getattr(options, name)
+            for name, argument in INT8_OPTIONS.items()
+            if getattr(options, name) is not None
+        }
+        trial = export_int8(options.checkpoint, out, batch=options.batch, **given)
+    else:
+        trial = export_checkpoint(options.checkpoint, out, kind=options.format, batch=options.batch)
     for line in trial.lines():
         say(line)
     print(options.out)

@@ -26,6 +26,7 @@ from wae_jax.data.pipeline.loader import (
     make_train_loader,
 )
 from wae_jax.data.pipeline.records import DecodedRecords
+from wae_jax.data.pipeline.sample import sample_batches
 from wae_jax.data.sources.base import Source, SourceInfo
 from wae_jax.data.sources.classes import Classes, check_same_classes
 from wae_jax.data.sources.fetch import cache_root, fetch_npm, fetch_pypi, fetch_url
@@ -61,6 +62,7 @@ __all__ = [
     "make_transform",
     "open_source",
     "open_split",
+    "sample_batches",
     "train_transform",
     "uniforms",
 ]

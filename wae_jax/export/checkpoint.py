@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import wae_jax
 from wae_jax import data
 from wae_jax.checkpoints import folders, manifest
 from wae_jax.checkpoints.load import load_step
-from wae_jax.config import DataSettings, settings_from_config
+from wae_jax.config import DataSettings, Settings, settings_from_config
 from wae_jax.errors import UserError
 from wae_jax.evaluation.classes import classes_of
 from wae_jax.export.formats import FORMATS, SCORES, Call, Format, Network
@@ -74,6 +75,45 @@ def export_checkpoint(checkpoint: str, out: Path, *, kind: str, batch: int | Non
     if kind == "onnx":  # before anything is computed
         check_extra("onnx")
         check_extra("onnxruntime")
+    exported = open_exported(checkpoint, batch)
+    model, variables, network = exported.model, exported.variables, exported.network
+    images, origin = _photos(exported.settings.data, exported.meta, str(exported.folder))
+    with jax.default_matmul_precision("highest"):
+        expected = _scores(model, variables, images)
+        # Before the file is opened: its runtime's threads may keep spinning after a call.
+        jax_ms = _time_jax(model, variables, images, batch or 1)
+        try:
+            with files.in_the_making(out) as partial:
+                return _tried(FORMATS[kind], network, partial, images, origin, expected, jax_ms)
+        except OSError as error:
+            raise UserError(f"cannot write {out}: {error.strerror or error}") from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """A checkpoint that becomes a file.
+
+    Attributes:
+        network: what is written.
+        model, variables: its training form, in float32.
+        settings, meta: of the run.
+        folder: its step directory.
+    """
+
+    network: Network
+    model: Classifier
+    variables: Any
+    settings: Settings
+    meta: dict[str, Any]
+    folder: Path
+
+
+def open_exported(checkpoint: str, batch: int | None) -> Exported:
+    """Opens what :func:`export_checkpoint` exports.
+
+    Raises:
+        UserError: no usable checkpoint.
+    """
     folder = folders.find(checkpoint)
     model, variables, meta = load_step(folder)
     settings = settings_from_config(meta["config"])
@@ -84,16 +124,7 @@ def export_checkpoint(checkpoint: str, out: Path, *, kind: str, batch: int | Non
             image_size=settings.data.image_size,
         )
     network = _network(model, variables, settings.data, meta, manifest.fingerprint(folder), batch)
-    images, origin = _photos(settings.data, meta, str(folder))
-    with jax.default_matmul_precision("highest"):
-        expected = _scores(model, variables, images)
-        # Before the file is opened: its runtime's threads may keep spinning after a call.
-        jax_ms = _time_jax(model, variables, images, batch or 1)
-        try:
-            with files.in_the_making(out) as partial:
-                return _tried(FORMATS[kind], network, partial, images, origin, expected, jax_ms)
-        except OSError as error:
-            raise UserError(f"cannot write {out}: {error.strerror or error}") from error
+    return Exported(network, model, variables, settings, meta, folder)
 
 
 def _network(
@@ -165,10 +196,10 @@ def _scores(model: Classifier, variables, images: np.ndarray) -> np.ndarray:
 
 
 def _time_jax(model: Classifier, variables, images: np.ndarray, batch: int) -> float:
-    images = _of_length(images, batch)
+    images = of_length(images, batch)
     inference, folded = for_inference(model, variables, images.shape)
     call = jax.jit(lambda v, x: scores_of(inference, v, x))
-    return _median_ms(lambda: call(folded, images))
+    return median_ms(lambda: call(folded, images))
 
 
 def _tried(
@@ -187,8 +218,8 @@ def _tried(
             f"{worst:.1e} of the largest, more than {TOLERANCE:.0e}"
         )
     batch = network.batch or 1
-    some = _of_length(images, batch)
-    file_ms = _median_ms(lambda: call(some))
+    some = of_length(images, batch)
+    file_ms = median_ms(lambda: call(some))
     return Trial(worst, origin, batch, file_ms, jax_ms, kind.runtime)
 
 
@@ -197,16 +228,17 @@ def difference(call: Call, images: np.ndarray, expected: np.ndarray, batch: int)
     found = []
     for start in range(0, len(images), batch):
         part = images[start : start + batch]
-        found.append(np.asarray(call(_of_length(part, batch))[SCORES])[: len(part)])
+        found.append(np.asarray(call(of_length(part, batch))[SCORES])[: len(part)])
     return float(np.abs(np.concatenate(found) - expected).max() / np.abs(expected).max())
 
 
-def _of_length(images: np.ndarray, count: int) -> np.ndarray:
-    """So many images, in turn."""
+def of_length(images: np.ndarray, count: int) -> np.ndarray:
+    """So many of the images, in turn."""
     return images[np.arange(count) % len(images)]
 
 
-def _median_ms(call) -> float:
+def median_ms(call: Callable[[], Any]) -> float:
+    """Median time of a call in milliseconds, after one that does not count."""
     jax.block_until_ready(call())
     times: list[float] = []
     end = time.perf_counter() + _SECONDS

@@ -12,7 +12,13 @@ import numpy as np
 from wae_jax.errors import UserError
 
 # The extra of this package that brings another one.
-_EXTRAS = {"onnx": "onnx", "onnxruntime": "onnx", "openvino": "openvino", "torch": "torch"}
+_EXTRAS = {
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+    "openvino": "openvino",
+    "torch": "torch",
+    "tensorly": "compress",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +39,7 @@ class OpenFile:
 
 
 def import_extra(name: str) -> Any:
-    """A module of an optional package: of "onnx", "onnxruntime" or "openvino".
+    """A module of an optional package: of "onnx", "onnxruntime", "openvino", "tensorly".
 
     Raises:
         UserError: It is not installed; says how to.

@@ -20,6 +20,7 @@ from wae_jax.models.frontends import WAE, FoldedEncoder
 from wae_jax.models.frontends.folded import CPU_TILE, tile_kernel
 from wae_jax.models.frontends.wae import PaperEncoder, PolyphaseEncoder
 from wae_jax.models.layers import BATCH_NORM_EPSILON
+from wae_jax.models.low_rank import EXPAND
 from wae_jax.runtime import process
 
 
@@ -74,7 +75,8 @@ def for_inference(
 def fold_batch_norms(params, stats, epsilon: float) -> dict[str, Any]:
     """One module's parameters with each ``norm`` folded into the ``conv`` of the same name.
 
-    A norm belongs to the conv whose name has "conv" in place of its "norm"; nested modules alike.
+    A norm belongs to the conv whose name has "conv" in place of its "norm", or to the last factor
+    of it; nested modules alike.
     """
     folded = {}
     for name, value in params.items():
@@ -82,10 +84,12 @@ def fold_batch_norms(params, stats, epsilon: float) -> dict[str, Any]:
         if "conv" in name and norm in params:
             factor = params[norm]["scale"] / np.sqrt(stats[norm]["var"] + epsilon)
             shift = params[norm]["bias"] - stats[norm]["mean"] * factor
-            folded[name] = {
-                "kernel": value["kernel"] * factor,
-                "bias": value.get("bias", 0.0) * factor + shift,
+            last = value.get(EXPAND, value)
+            conv = {
+                "kernel": last["kernel"] * factor,
+                "bias": last.get("bias", 0.0) * factor + shift,
             }
+            folded[name] = {**value, EXPAND: conv} if EXPAND in value else conv
         elif "kernel" in value:
             folded[name] = value
         elif "norm" not in name:

@@ -19,6 +19,7 @@ from wae_jax.errors import UserError
 from wae_jax.models.frontends import SINGLE
 from wae_jax.pretrained import Imported, import_network
 from wae_jax.pretrained.transfer import adopt, adopt_convention, with_unit_variance
+from wae_jax.schema.trees import changed
 
 STAGE = "imported"
 
@@ -75,13 +76,11 @@ def write_checkpoint(imported: Imported, settings: Settings, out: str) -> Path:
     Raises:
         UserError: there is something at ``out``, or it cannot be written.
     """
-    path = check_out(out)
     settings = dataclasses.replace(
         settings,
         model=imported.model,
         data=dataclasses.replace(settings.data, image_size=imported.image_size),
     )
-    variables = jax.tree.map(jnp.asarray, imported.variables)
     meta = {
         "config": as_dict(settings),
         "stage": STAGE,
@@ -93,10 +92,29 @@ def write_checkpoint(imported: Imported, settings: Settings, out: str) -> Path:
         "class_names": list(imported.class_names),
         "origin": imported.origin,
     }
+    return write_variables(imported.variables, meta, out)
+
+
+def write_variables(variables: Mapping[str, Any], meta: Mapping[str, Any], out: str) -> Path:
+    """Writes a network as a checkpoint at step 0.
+
+    Args:
+        variables: {"params": ..., "batch_stats": ...}.
+        meta: what describes it, see :func:`wae_jax.checkpoints.store.save`.
+        out: a folder that does not exist yet, or is empty; it appears whole or not at all.
+
+    Returns:
+        Its folder.
+
+    Raises:
+        UserError: there is something at ``out``, or it cannot be written.
+    """
+    path = check_out(out)
+    state = new_state(jax.tree.map(jnp.asarray, variables), ema=False)
     try:
         with tempfile.TemporaryDirectory(dir=path.absolute().parent, prefix=".import-") as folder:
             whole = Path(folder) / "checkpoint"
-            store.save(whole, new_state(variables, ema=False), meta, keep=1)
+            store.save(whole, state, dict(meta), keep=1)
             if path.exists():
                 path.rmdir()
             shutil.move(whole, path)
@@ -110,14 +128,16 @@ def adopt_pretrained(
 ) -> tuple[Settings, Imported | None]:
     """Opens what ``config.init`` names; the settings with that network's input convention.
 
+    From it, or from what ``config.restore`` names, come the sizes of a compressed trunk's layers
+    too, where the config has none of its own.
+
     Args:
         settings: of the run.
         held: the meta of the run's own newest checkpoint, from which it goes on. The convention is
             then taken from there, and what ``init`` names need not exist any more.
 
     Returns:
-        The settings, and the network unless the run goes on. Without ``init.pretrained`` the
-        settings as they are, and None.
+        The settings, and the network unless the run goes on. Without ``init.pretrained`` None.
 
     Raises:
         UserError: no such file or checkpoint, or one of another network than the config's.
@@ -126,7 +146,7 @@ def adopt_pretrained(
     if init.from_teacher and settings.distill.teacher:
         init = dataclasses.replace(init, pretrained=settings.distill.teacher, source="")
     if not init.pretrained:
-        return settings, None
+        return _with_restored_sizes(settings, held), None
     if settings.restore:
         raise UserError("config.restore and config.init.pretrained exclude each other")
     if held is not None:
@@ -146,6 +166,21 @@ def adopt_pretrained(
     model, lines = adopt(settings.model, imported)
     imported = dataclasses.replace(imported, report=(*imported.report, *lines))
     return dataclasses.replace(settings, model=model), imported
+
+
+def _with_restored_sizes(settings: Settings, held: Mapping[str, Any] | None) -> Settings:
+    """The settings with the ``widths`` and ``ranks`` of what ``config.restore`` names."""
+    if not settings.restore:
+        return settings
+    meta = held if held is not None else store.read_meta(folders.find(settings.restore))
+    theirs = settings_from_config(meta["config"]).model
+    sizes = {
+        f"{part}.{key}": getattr(getattr(theirs, part), key)
+        for part in ("backbone", "light")
+        for key in ("widths", "ranks")
+        if not getattr(getattr(settings.model, part), key)
+    }
+    return dataclasses.replace(settings, model=changed(settings.model, sizes))
 
 
 def _from_checkpoint(path: str) -> Imported:

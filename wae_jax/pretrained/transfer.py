@@ -19,7 +19,7 @@ from wae_jax.pretrained.network import Imported
 from wae_jax.pretrained.slim import slim
 from wae_jax.schema.trees import changed, differences
 
-# What a pretrained trunk was trained with: a config that differs takes it over.
+# What a pretrained trunk was trained with, or compressed to: a config that differs takes it over.
 ADOPTED = (
     "input.channel_order",
     "input.mean",
@@ -27,6 +27,8 @@ ADOPTED = (
     "backbone.norm_epsilon",
     "backbone.stem_pool",
     "backbone.stride_on",
+    "backbone.widths",
+    "backbone.ranks",
 )
 # Of the trunk's keys, those that its weights do not depend on.
 FREE = ("pool_rounding", "halve_after_stem")

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 
 from wae_jax.config import BackboneSettings
 from wae_jax.errors import UserError
-from wae_jax.models.backbones.resnet import BLOCKS, ResNet
-from wae_jax.models.backbones.vgg import PLANS, VGG
+from wae_jax.models.backbones.resnet import BLOCKS, ResNet, inner_convs, resnet_convs
+from wae_jax.models.backbones.sizes import read_ranks, read_widths
+from wae_jax.models.backbones.vgg import PLANS, VGG, vgg_convs
 from wae_jax.schema.fields import choose
 
 __all__ = [
@@ -57,9 +58,13 @@ class Adapted(nn.Module):
 
 def _vgg(plan: str):
     def build(settings: BackboneSettings, dtype, axis_name):
+        layers = plan or _checked_plan(settings.plan)
+        convs = vgg_convs(layers)
         return VGG(
-            plan=plan or _checked_plan(settings.plan),
+            plan=layers,
             width=settings.width,
+            widths=read_widths(settings.widths, convs),
+            ranks=read_ranks(settings.ranks, dict.fromkeys(convs[1:], 3)),
             batch_norm=settings.batch_norm,
             round_up=settings.pool_rounding == "up",
             halve_after_stem=settings.halve_after_stem,
@@ -87,6 +92,8 @@ def _resnet(kind: str, blocks: tuple[int, ...]):
             kind=kind,
             blocks=blocks,
             width=settings.width,
+            widths=read_widths(settings.widths, inner_convs(kind, blocks)),
+            ranks=read_ranks(settings.ranks, resnet_convs(kind, blocks)),
             stem=settings.stem,
             stem_pool=settings.stem_pool,
             stride_on=settings.stride_on,
@@ -123,6 +130,12 @@ def _own_module(settings: BackboneSettings, dtype, axis_name) -> nn.Module:
             f"config.model.backbone.halve_after_stem knows no stem of {settings.name!r}; it needs "
             "a VGG or ResNet"
         )
+    for key in ("widths", "ranks"):
+        if getattr(settings, key):
+            raise UserError(
+                f"config.model.backbone.{key} knows no layers of {settings.name!r}; it needs a VGG "
+                "or ResNet"
+            )
     fields = {f.name for f in dataclasses.fields(cls)}
     unknown = settings.kwargs.keys() - fields
     if unknown:
@@ -163,8 +176,11 @@ def build_light(
     dtype=jnp.float32,
     axis_name: str | None = None,
 ) -> nn.Module:
-    """The light branch: as ``light`` says, or with an empty name the backbone made narrower."""
+    """The light branch: as ``light`` says, or with an empty name the backbone made narrower.
+
+    It is the backbone's family then, whatever layers of the backbone differ from that.
+    """
     if not light.name:
         width = backbone.width * light.width
-        light = dataclasses.replace(backbone, width=width)
+        light = dataclasses.replace(backbone, width=width, widths=light.widths, ranks=light.ranks)
     return build_backbone(light, dtype=dtype, axis_name=axis_name)

@@ -4,7 +4,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from wae_jax.models.layers import BATCH_NORM_EPSILON, BatchNorm, Conv
+from wae_jax.models.backbones.sizes import Ranks, Widths
+from wae_jax.models.layers import BATCH_NORM_EPSILON, BatchNorm
+from wae_jax.models.low_rank import conv_layer
 from wae_jax.models.pooling import max_pool
 from wae_jax.models.resize import halve
 
@@ -16,16 +18,42 @@ BLOCKS = {
     "resnet152": ("bottleneck", (3, 8, 36, 3)),
 }
 
+# Sizes of a block's kernels, by its kind.
+_KERNELS = {"basic": (3, 3), "bottleneck": (1, 3, 1)}
+
+
+def resnet_convs(kind: str, blocks: tuple[int, ...]) -> dict[str, int]:
+    """Sizes of the kernels in the blocks, by the conv's name as "stage1_block1/conv1"."""
+    sizes: dict[str, int] = {}
+    for s, count in enumerate(blocks, start=1):
+        for b in range(1, count + 1):
+            block = f"stage{s}_block{b}"
+            sizes |= {f"{block}/conv{i}": k for i, k in enumerate(_KERNELS[kind], start=1)}
+            if b == 1 and (s > 1 or kind == "bottleneck"):
+                sizes[f"{block}/shortcut_conv"] = 1
+    return sizes
+
+
+def inner_convs(kind: str, blocks: tuple[int, ...]) -> tuple[str, ...]:
+    """Names of the convs that write to no residual stream: another number of filters is free."""
+    last = f"conv{len(_KERNELS[kind])}"
+    return tuple(
+        name for name in resnet_convs(kind, blocks) if not name.endswith((last, "shortcut_conv"))
+    )
+
 
 class Block(nn.Module):
     """A residual block: two 3x3 convs ("basic"), or 1x1, 3x3, 1x1 with 4x expansion ("bottleneck").
 
     The shortcut is a strided 1x1 conv where the shape changes, else the identity. The last norm
     starts at scale 0, so that a new block starts as its shortcut (Goyal et al. 2017).
+    ``widths`` and ``ranks`` are as in :class:`ResNet`, by the conv's name in the block.
     """
 
     kind: str
     filters: int
+    widths: Widths
+    ranks: Ranks
     stride: int
     stride_on: str  # the bottleneck's conv that has the stride: 3x3 or (first) 1x1
     folded: bool  # no norms, convs with biases
@@ -48,15 +76,14 @@ class Block(nn.Module):
 
         def conv(features, size, stride, name):
             # Explicit padding: "SAME" would pad a strided conv on one side only.
-            return Conv(
-                features,
-                (size, size),
+            return conv_layer(
+                dict(self.widths).get(name, features),
+                size,
+                ranks=dict(self.ranks).get(name),
                 strides=stride,
-                padding=size // 2,
                 use_bias=self.folded,
                 dtype=self.dtype,
                 name=name,
-                kernel_init=nn.initializers.he_normal(),
             )
 
         if self.kind == "basic":
@@ -91,6 +118,8 @@ class ResNet(nn.Module):
         kind: of the blocks, see :class:`Block`.
         blocks: how many in each stage.
         width: factor on every layer's filters.
+        widths: filters of convs within blocks that have another number.
+        ranks: of convs that are products of smaller ones, see :mod:`wae_jax.models.low_rank`.
         stem: "imagenet" (7x7 stride 2, 3x3 max-pool stride 2) or "small" (3x3 stride 1, no pool).
         stem_pool: "pad" (one pixel on each side, sizes round down) or "ceil" (none, they round up).
         stride_on: which conv of a bottleneck has its stride, "3x3" (torchvision, timm) or "1x1"
@@ -103,6 +132,8 @@ class ResNet(nn.Module):
     kind: str
     blocks: tuple[int, ...]
     width: float = 1.0
+    widths: Widths = ()
+    ranks: Ranks = ()
     stem: str = "imagenet"
     stem_pool: str = "pad"
     stride_on: str = "3x3"
@@ -146,15 +177,23 @@ class ResNet(nn.Module):
         for s, count in enumerate(self.blocks):
             for b in range(count):
                 stride = 2 if s > 0 and b == 0 else 1
+                name = f"stage{s + 1}_block{b + 1}"
                 x = Block(
                     kind=self.kind,
                     filters=base * 2**s,
+                    widths=_of_block(name, self.widths),
+                    ranks=_of_block(name, self.ranks),
                     stride=stride,
                     stride_on=self.stride_on,
                     norm_epsilon=self.norm_epsilon,
                     folded=self.folded,
                     dtype=self.dtype,
                     axis_name=self.axis_name,
-                    name=f"stage{s + 1}_block{b + 1}",
+                    name=name,
                 )(x, train=train)
         return x
+
+
+def _of_block(block: str, values: tuple) -> tuple:
+    start = f"{block}/"
+    return tuple((name.removeprefix(start), v) for name, v in values if name.startswith(start))

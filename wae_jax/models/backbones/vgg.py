@@ -5,7 +5,9 @@ import jax
 import jax.numpy as jnp
 
 from wae_jax.errors import UserError
-from wae_jax.models.layers import BATCH_NORM_EPSILON, BatchNorm, Conv
+from wae_jax.models.backbones.sizes import Ranks, Widths
+from wae_jax.models.layers import BATCH_NORM_EPSILON, BatchNorm
+from wae_jax.models.low_rank import conv_layer
 from wae_jax.models.pooling import max_pool
 from wae_jax.models.resize import halve
 
@@ -17,6 +19,16 @@ PLANS = {
 }
 
 
+def vgg_convs(plan: str) -> tuple[str, ...]:
+    """Names of the convs of a plan, ``conv{block}_{i}``."""
+    names, block, index = [], 1, 0
+    for item in plan.split():
+        block, index = (block + 1, 0) if item == "M" else (block, index + 1)
+        if index:
+            names.append(f"conv{block}_{index}")
+    return tuple(names)
+
+
 class VGG(nn.Module):
     """Features (B, h, w, C) of images (B, H, W, 3 or any).
 
@@ -24,6 +36,8 @@ class VGG(nn.Module):
         plan: conv widths and "M" for a pool, separated by blanks. Convs are named
             ``conv{block}_{i}``.
         width: factor on every conv's filters.
+        widths: filters of convs that have another number.
+        ranks: of convs that are products of smaller ones, see :mod:`wae_jax.models.low_rank`.
         round_up: pools round odd sizes up, as in Caffe and the released network.
         slice_pool: how pools are computed, see :func:`wae_jax.models.pooling.max_pool`.
         halve_after_stem: the first conv's features are averaged over 2x2 pixels.
@@ -31,6 +45,8 @@ class VGG(nn.Module):
 
     plan: str
     width: float = 1.0
+    widths: Widths = ()
+    ranks: Ranks = ()
     batch_norm: bool = False
     round_up: bool = False
     halve_after_stem: bool = False
@@ -41,25 +57,24 @@ class VGG(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        block, index, is_stem = 1, 0, self.halve_after_stem
+        names, is_stem, pools = iter(vgg_convs(self.plan)), self.halve_after_stem, 0
+        widths, ranks = dict(self.widths), dict(self.ranks)
         for item in self.plan.split():
             if item == "M":
                 height, width = ((0, side % 2 if self.round_up else 0) for side in x.shape[1:3])
                 x = max_pool(x, 2, padding=(height, width), slices=self.slice_pool)
-                block, index = block + 1, 0
+                pools += 1
                 if 0 in x.shape:
                     raise UserError(
-                        "the image is too small for this VGG: nothing is left after "
-                        f"{block - 1} pools"
+                        f"the image is too small for this VGG: nothing is left after {pools} pools"
                     )
                 continue
-            index += 1
-            name = f"conv{block}_{index}"
-            x = Conv(
-                max(1, round(int(item) * self.width)),
-                (3, 3),
+            name = next(names)
+            x = conv_layer(
+                widths.get(name, max(1, round(int(item) * self.width))),
+                3,
+                ranks=ranks.get(name),
                 dtype=self.dtype,
-                kernel_init=nn.initializers.he_normal(),
                 use_bias=not self.batch_norm,
                 name=name,
             )(x)

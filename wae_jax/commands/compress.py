@@ -1,0 +1,69 @@
+"""A smaller network from a trained one: filters removed, or convs decomposed.
+
+    wae-jax compress --checkpoint=runs/quickstart --method=taylor --macs=0.5 --out=runs/half
+
+Prints what changed, layer by layer, and at last the folder that was written. It is a checkpoint
+like any other; train it for a while, as the last line on stderr says, before you use it.
+"""
+
+import argparse
+from collections.abc import Sequence
+
+from wae_jax.commands.flags import start
+from wae_jax.commands.options import Parser, add_checkpoint, whole_number
+
+IMAGES = 512
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs the command on its arguments."""
+    parser = Parser(prog="wae-jax compress", description=__doc__)
+    add_checkpoint(parser)
+    parser.add_argument(
+        "--method",
+        required=True,
+        help="taylor, thinet, thinet-0.5, thinet-gap, thinet-tiny (filters); tucker, cp (convs)",
+    )
+    parser.add_argument(
+        "--macs",
+        type=_fraction,
+        help="fraction of the MACs to keep, as 0.5; tucker: default by variational Bayes",
+    )
+    parser.add_argument("--out", required=True, help="the folder to write")
+    parser.add_argument(
+        "--images",
+        type=whole_number(1),
+        default=IMAGES,
+        help=f"of the training split, by which filters are judged; {IMAGES} by default",
+    )
+    options = parser.parse_args(argv)
+    start(lambda: _compress(options))
+
+
+def _fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no fraction above 0 and at most 1")
+    return value
+
+
+def _compress(options) -> None:
+    from wae_jax.compress.checkpoint import compress_checkpoint
+    from wae_jax.runtime.console import say
+
+    report, flags = compress_checkpoint(
+        options.checkpoint,
+        options.out,
+        method=options.method,
+        macs=options.macs,
+        images=options.images,
+    )
+    before, after = report.parameters
+    print(report.table())
+    print(f"parameters: {before / 1e6:.3f} M before, {after / 1e6:.3f} M after")
+    extra = "".join(f" {flag}" for flag in flags)
+    say(f"train it on: train.py --config=THE_SAME --config.restore={options.out}{extra}")
+    print(options.out)

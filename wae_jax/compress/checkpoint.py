@@ -1,0 +1,147 @@
+"""A checkpoint of a smaller network from one of a trained network."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from wae_jax import data
+from wae_jax.checkpoints import folders
+from wae_jax.checkpoints.load import load_step
+from wae_jax.compress.low_rank import cp_ranks, decompose_network, tucker_ranks
+from wae_jax.compress.network import Network, check_compressible
+from wae_jax.compress.report import Report, compare
+from wae_jax.compress.taylor import taylor
+from wae_jax.compress.thinet import (
+    PRESETS,
+    thinet,
+    widths_by_budget,
+    widths_of_preset,
+    with_pool_head,
+)
+from wae_jax.config import Settings, as_dict, settings_from_config
+from wae_jax.errors import UserError
+from wae_jax.evaluation.classes import classes_of
+from wae_jax.export.runtimes import check_extra
+from wae_jax.pretrained.checkpoint import check_out, write_variables
+from wae_jax.schema.fields import choose
+from wae_jax.schema.trees import changed, differences
+
+STAGE = "compressed"
+_PIXELS = 16 * 224 * 224  # of the images in a batch
+Batches = Sequence[data.Batch]
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A way to compress.
+
+    run: network, images with labels, and the fraction of MACs to keep or None -> smaller network.
+    budget: whether it needs that fraction; None: it may have one.
+    images: whether it looks at any.
+    """
+
+    run: Callable[[Network, Batches, Any], Network]
+    budget: bool | None
+    images: bool
+
+
+def _preset(name: str) -> Method:
+    def run(network, batches, macs):
+        network = thinet(network, batches, widths_of_preset(network, name))
+        return with_pool_head(network) if PRESETS[name][1] else network
+
+    return Method(run, budget=False, images=True)
+
+
+METHODS = {
+    "taylor": Method(taylor, budget=True, images=True),
+    "thinet": Method(lambda n, b, m: thinet(n, b, widths_by_budget(n, m)), True, True),
+    **{name: _preset(name) for name in PRESETS},
+    "tucker": Method(lambda n, b, m: decompose_network(n, tucker_ranks(n, m)), None, False),
+    "cp": Method(lambda n, b, m: decompose_network(n, cp_ranks(n, m)), True, False),
+}
+
+
+def compress_checkpoint(
+    checkpoint: str, out: str, *, method: str, macs: float | None, images: int
+) -> tuple[Report, list[str]]:
+    """Writes a checkpoint of a smaller network; its stage is "compressed", its step 0.
+
+    Args:
+        checkpoint: a training workdir or one of its checkpoint steps.
+        out: a folder that does not exist yet, or is empty.
+        method: a name in :data:`METHODS`.
+        macs: fraction of the network's MACs that may stay; None where the method has its own rule.
+        images: of the training split, for methods that look at activations.
+
+    Returns:
+        The report, and the flags of training that the smaller network needs beside
+        ``--config.restore``.
+
+    Raises:
+        UserError: no usable checkpoint, an unknown method, a budget that it cannot meet, no such
+            data, or there is something at ``out``.
+    """
+    check_out(out)
+    chosen = _check_method(method, macs)
+    folder = folders.find(checkpoint)
+    model, variables, meta = load_step(folder)
+    check_compressible(model)
+    settings = settings_from_config(meta["config"])
+    before = Network(
+        changed(settings.model, {"dtype": "float32"}),
+        jax.device_get(variables),
+        meta["num_classes"],
+        settings.data.image_size,
+    )
+    if chosen.images and before.model.backbone.ranks:
+        raise UserError(
+            f"{checkpoint} has convs that are products of smaller ones already; remove filters "
+            f"first (--method={method}), then decompose"
+        )
+    batches = _batches(settings, meta, str(folder), images) if chosen.images else []
+    after = chosen.run(before, batches, macs)
+    smaller = changed(after.settings, {"dtype": settings.model.dtype})
+    config = as_dict(dataclasses.replace(settings, model=smaller))
+    write_variables(
+        after.variables,
+        {
+            **{k: v for k, v in meta.items() if k not in ("format", "step")},
+            **{"config": config, "stage": STAGE, "data": None, "ema": False, "teacher": None},
+            "train_seconds": 0.0,
+        },
+        out,
+    )
+    return compare(before, after), _flags(settings, smaller)
+
+
+def _check_method(method: str, macs: float | None) -> Method:
+    if method not in METHODS:
+        choose("--method", method, METHODS)
+    chosen = METHODS[method]
+    if chosen.budget and macs is None:
+        raise UserError(f"--method={method} needs --macs, the fraction of MACs to keep")
+    if chosen.budget is False and macs is not None:
+        raise UserError(f"--method={method} has widths of its own and takes no --macs")
+    if method == "cp":
+        check_extra("tensorly")
+    return chosen
+
+
+def _batches(settings: Settings, meta, folder: str, images: int) -> Batches:
+    d = settings.data
+    classes = classes_of(meta, f"the checkpoint {folder}")
+    size = max(1, min(128, _PIXELS // d.image_size**2))
+    return list(data.sample_batches(d, d.train_split, images, size, classes))
+
+
+def _flags(settings: Settings, smaller) -> list[str]:
+    """What a config must say besides the sizes of layers, which training takes over itself."""
+    taken = ("backbone.widths", "backbone.ranks")
+    return [
+        f"--config.model.{key}={new}"
+        for key, (_, new) in differences(settings.model, smaller).items()
+        if key not in taken
+    ]

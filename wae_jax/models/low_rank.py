@@ -1,0 +1,81 @@
+"""A conv as a product of smaller ones, as decompositions of its kernel give them."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from wae_jax.models.layers import Conv
+
+# The factors by name, from the input side; the last one has the conv's bias.
+REDUCE, CORE, VERTICAL, HORIZONTAL, EXPAND = "reduce", "core", "vertical", "horizontal", "expand"
+
+
+class LowRankConv(nn.Module):
+    """(B, H, W, C) -> (B, h, w, features), as a conv of ``size`` padded by half of it.
+
+    Attributes:
+        ranks: (input, output) for Tucker-2 (Kim et al. 2016): a 1x1 conv, one of ``size`` and a 1x1
+            conv; (rank,) for CP (Lebedev et al. 2015): a 1x1 conv, columns and rows by channel, and
+            a 1x1 conv; where ``size`` is 1, two 1x1 convs.
+    """
+
+    features: int
+    size: int
+    ranks: tuple[int, ...]
+    strides: int = 1
+    use_bias: bool = True
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        def conv(features, size, name, strides=1, use_bias=False):
+            return Conv(
+                features,
+                (size, size),
+                strides=strides,
+                padding=size // 2,
+                use_bias=use_bias,
+                kernel_init=nn.initializers.he_normal(),
+                dtype=self.dtype,
+                name=name,
+            )
+
+        x = conv(self.ranks[0], 1, REDUCE, self.strides if self.size == 1 else 1)(x)
+        if len(self.ranks) == 2:
+            x = conv(self.ranks[1], self.size, CORE, self.strides)(x)
+        elif self.size > 1:
+            x = self._by_channel(x, VERTICAL, 0)
+            x = self._by_channel(x, HORIZONTAL, 1)
+        return conv(self.features, 1, EXPAND, use_bias=self.use_bias)(x)
+
+    @nn.nowrap
+    def _by_channel(self, x: jax.Array, name: str, axis: int) -> jax.Array:
+        size, strides, padding = [1, 1], [1, 1], [(0, 0), (0, 0)]
+        size[axis], strides[axis] = self.size, self.strides
+        padding[axis] = (self.size // 2,) * 2
+        return nn.Conv(
+            x.shape[-1],
+            size,
+            strides=strides,
+            padding=padding,
+            feature_group_count=x.shape[-1],
+            use_bias=False,
+            dtype=self.dtype,
+            name=name,
+        )(x)
+
+
+def conv_layer(
+    features: int, size: int, *, ranks: tuple[int, ...] | None, strides: int = 1, **options
+) -> nn.Module:
+    """A conv of ``size``, padded by half of it; a product of smaller ones where it has ranks."""
+    if ranks:
+        return LowRankConv(features, size, ranks, strides, **options)
+    return Conv(
+        features,
+        (size, size),
+        strides=strides,
+        padding=size // 2,
+        kernel_init=nn.initializers.he_normal(),
+        **options,
+    )
