@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from tests.commands.conftest import call
-from wae_jax.bench.measure import model_job
+from wae_jax.bench.places import program_of
 from wae_jax.config import Settings
 from wae_jax.errors import UserError
 from wae_jax.runtime import process
@@ -89,12 +89,12 @@ def test_the_rest_of_a_study_is_counted_timed_and_reported(
 ):
     timed = []
 
-    def job(network, batch_size, device):
+    def program(network, runtime, batch_size):
         assert own_thread  # before anything that is timed was compiled
         timed.append((network.method, batch_size))
-        return model_job(network, batch_size, device)
+        return program_of(network, runtime, batch_size)
 
-    monkeypatch.setattr(measure, "model_job", job)
+    monkeypatch.setattr(measure, "program_of", program)
     monkeypatch.setattr(load, "TOLERATED", -1.0)
     nothing_of(monkeypatch, "train", "evaluate_each")
     options = [f"--config={config_file}", f"--workdir={folder}", "--seeds=3"]
@@ -127,7 +127,7 @@ def test_a_report_needs_the_records_only(succeed, refuse, folder, tmp_path):
     assert next(iter(rows)) == "full" and set(rows) == set(VARIANTS)
     assert rows["lowres+distill"]["macs"] == rows["lowres"]["macs"]
     assert "McNemar" in out and "no times of full" in out and not (folder / "results.png").exists()
-    refuse(["checkpoint"], "study", f"--workdir={folder}", "--only=measure")
+    refuse(["no runtime"], "study", f"--workdir={folder}", "--only=measure", "--runtimes=abacus")
     refuse(["wavelet"], "study", f"--workdir={folder}", "--only=report", "--variants=wavelet")
     refuse(["no record"], "study", f"--workdir={tmp_path}", "--only=report")
     refuse(["--compare", "wea"], "study", f"--workdir={folder}", "--only=report", "--compare=wea,b")

@@ -100,6 +100,7 @@ def hold(folder: Path, *, main: bool) -> Iterator[Hold]:
     if not main:
         yield Hold(folder)
         return
+    made = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / LOCK_FILE).open("ab+", buffering=0)
@@ -122,7 +123,19 @@ def hold(folder: Path, *, main: bool) -> Iterator[Hold]:
             file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
         except OSError as error:
             raise UserError(f"cannot write into the workdir {folder}: {error.strerror}") from error
-        yield Hold(folder, file)
+        try:
+            yield Hold(folder, file)
+        except UserError:
+            if made:
+                _remove_if_unused(folder)
+            raise
+
+
+def _remove_if_unused(folder: Path) -> None:
+    """A mistake that was found before anything was computed leaves no folder behind."""
+    if [path.name for path in folder.iterdir()] == [LOCK_FILE]:
+        (folder / LOCK_FILE).unlink()
+        folder.rmdir()
 
 
 def own_checkpoint(workdir: Path) -> Path | None:
