@@ -28,8 +28,9 @@ distillation: $(VENV)/ready
 test: $(VENV)/ready-dev
 	$(RUN) -m pytest -n 2 --dist loadfile
 
+# In the order of their files: else those with one long test would come last, one at a time.
 test-slow: $(VENV)/ready-dev
-	$(RUN) -m pytest -n 2 --dist loadfile -m slow
+	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow
 
 lint: $(VENV)/ready-dev
 	$(VENV)/bin/ruff check .

@@ -19,7 +19,7 @@ TINY = {
         "--config.data.image_size=64",
         "--config.stages.joint.steps=3",
         "--config.stages.joint.batch_size=4",
-        "--config.data.eval_batch_size=6",
+        "--config.data.eval_batch_size=8",
     ),
 }
 BLOCKS = re.compile(r"```(\w+)\n(.*?)```", re.S)

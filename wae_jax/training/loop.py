@@ -155,6 +155,7 @@ def _train_stage(run: Run, state: TrainState, stage: Stage) -> TrainState:
                 with meter.paused():
                     state = run.parallel.get_state(run_state)
                     check_state(stage, state)
+                    run.held.check()  # else a workdir that was removed would be there again
                     _save(run, state, stage, loader.state(), totals)
                     wishes.saved()
                     signals.at_once()
