@@ -133,7 +133,7 @@ def hold(folder: Path, *, main: bool) -> Iterator[Hold]:
 
 def _remove_if_unused(folder: Path) -> None:
     """A mistake that was found before anything was computed leaves no folder behind."""
-    if [path.name for path in folder.iterdir()] == [LOCK_FILE]:
+    if folder.is_dir() and [path.name for path in folder.iterdir()] == [LOCK_FILE]:
         (folder / LOCK_FILE).unlink()
         folder.rmdir()
 
