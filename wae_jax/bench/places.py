@@ -12,7 +12,7 @@ import numpy as np
 from wae_jax.bench.environment import pick_device
 from wae_jax.bench.measure import compile_ahead
 from wae_jax.bench.networks import Network
-from wae_jax.bench.runtimes import JAX, check_runtimes, worker_threads
+from wae_jax.bench.runtimes import JAX, check_runtimes, onnx_call, worker_threads
 from wae_jax.bench.timing import Call, time_interleaved
 from wae_jax.bench.worker import Worker
 from wae_jax.errors import UserError
@@ -31,7 +31,7 @@ class Program(NamedTuple):
 
     def images(self) -> np.ndarray:
         """The same random ones at each call."""
-        return _random_images(self.shape)
+        return np.random.default_rng(0).integers(0, 256, self.shape, np.uint8)
 
 
 def platform_of(runtime: str) -> str:
@@ -104,9 +104,8 @@ class _Exported:
             functools.partial(program.function, program.variables), program.shape, path
         )
         threads = worker_threads()
-        self._worker.add(
-            key, functools.partial(_exported_call, self._runtime, path, program.shape, threads)
-        )
+        make = functools.partial(onnx_call, self._runtime, path, program.shape, threads)
+        self._worker.add(key, make)
         path.unlink()
 
     def drop(self, key: Hashable) -> None:
@@ -118,12 +117,3 @@ class _Exported:
     def close(self) -> None:
         self._worker.close()
         self._folder.cleanup()
-
-
-def _exported_call(runtime: str, path: Path, shape: tuple, threads: int) -> Call:
-    call, images = RUNTIMES[runtime](path, threads).call, _random_images(shape)
-    return lambda: call(images)[formats.SCORES]
-
-
-def _random_images(shape: tuple) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)

@@ -104,10 +104,10 @@ def write_onnx(network: Network, batch_size: int | None, path: Path) -> None:
     formats.write_onnx(exported, path)
 
 
-def onnx_call(runtime: str, path: Path, batch_size: int, size: int, threads: int) -> Call:
-    """Classifies random images with an exported file."""
+def onnx_call(runtime: str, path: Path, shape: tuple[int, ...], threads: int) -> Call:
+    """What an exported file makes of random uint8 images of a shape (B, H, W, C)."""
     call = RUNTIMES[runtime](path, threads).call
-    images = random_images(batch_size, size)
+    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     return lambda: call(images)[formats.SCORES]
 
 
@@ -141,7 +141,8 @@ def _add(worker: Worker, name: str, job: Job, path: Path, expected: np.ndarray) 
         weights = jax.device_get(network.variables)
         make = functools.partial(torch_call, network.model, weights, *common)
     else:
-        make = functools.partial(onnx_call, name, path, *common)
+        shape = job.batch_size, network.image_size, network.image_size, 3
+        make = functools.partial(onnx_call, name, path, shape, worker_threads())
     made_s = worker.add(_key(job), make)
     found = worker.run(_key(job))
     difference = float(np.abs(found - expected).max() / np.abs(expected).max())
