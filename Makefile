@@ -5,7 +5,7 @@ DOCS_VENV := .venv-docs
 RUN := $(VENV)/bin/python
 export WAE_JAX_CACHE ?= $(CURDIR)/.cache/wae_jax
 
-.PHONY: quickstart study distillation test test-slow lint results check-results docs clean
+.PHONY: quickstart study distillation test test-slow test-nightly lint results check-results docs clean
 
 # Trains full resolution, low resolution and WAE on CIFAR-10 and sets them side by side.
 quickstart: $(VENV)/ready
@@ -31,6 +31,10 @@ test: $(VENV)/ready-dev
 # In the order of their files: else those with one long test would come last, one at a time.
 test-slow: $(VENV)/ready-dev
 	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow
+
+# What looks for rare faults: random kills and signals, fuzzers. Too long for every change.
+test-nightly: $(VENV)/ready-dev
+	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m nightly
 
 lint: $(VENV)/ready-dev
 	$(VENV)/bin/ruff check .
