@@ -7,15 +7,15 @@
 
 Variants: wae (the default) and the other methods of wae_jax/methods.py: wae-fast, full, lowres,
 lowres-SIZE (lowres-128), stem, wavelet-cdf97, wavelet-haar, space-to-depth, decomposition,
-wae-early, haar-early, cdf97-early, space-to-depth-early. All pass 4 times over the training
+wae-early, haar-early, cdf97-early, space-to-depth-early. All pass twice over the training
 photos, in one stage. And two that start from what full has learned, in
 runs/grocery/full-0 or another --config.init.pretrained, and pass over the photos once: lowres-bn
 (batch statistics re-estimated at half resolution, nothing trained) and lowres-fixres (head and
 norms trained there; after Touvron et al., "Fixing the train-test resolution discrepancy", 2019).
 
-Expected time: not measured yet; a training step costs about three times the forward pass, which
-takes 33 to 50 ms a photo in full and 10 to 15 in lowres on two CPU cores, and 10,560 photos are
-trained on. Expected result: not measured yet.
+Expected time and result on two cores of an AMD EPYC (Zen 4, one seed, other work beside it), top-1
+on all 2,485 test photos: full 83.8 %, lowres 69.7 %, wae-early 70.2 %, lowres with full as its
+teacher 76.3 %; the minutes are in results/grocery/.
 """
 
 from wae_jax.config import ConfigDict, default_config
