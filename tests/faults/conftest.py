@@ -88,6 +88,7 @@ def save_step():
     """Function that saves a small checkpoint of a step in a workdir; its directory."""
 
     def save_step(workdir: Path, step: int) -> Path:
+        workdir.mkdir(parents=True, exist_ok=True)
         return store.save(workdir, make_state(step), META, keep=100)
 
     return save_step
