@@ -14,6 +14,7 @@ from tests.faults.test_changes import SMALL
 from wae_jax.checkpoints import folders, store
 
 FEW, MANY = 32, 160  # steps
+LONG = pytest.mark.nightly, pytest.mark.timeout(1200)
 
 
 def config_of(steps):
@@ -79,9 +80,7 @@ def blow_of(draw, number, place, steps, left):
     return forked.Blow(number, place, times, draw.random() * DELAY[place])
 
 
-@pytest.mark.parametrize(
-    "count, steps", [(5, FEW), pytest.param(20, MANY, marks=pytest.mark.nightly)]
-)
+@pytest.mark.parametrize("count, steps", [(5, FEW), pytest.param(20, MANY, marks=LONG)])
 def test_kills(count, steps, whole, tmp_path, flat):
     workdir, draw = tmp_path / "run", random.Random(count)
     places = ("training", "writing", "naming", "evaluation", "training")
@@ -95,9 +94,7 @@ def test_kills(count, steps, whole, tmp_path, flat):
     assert_goes_on_to_the_same_end(workdir, steps, whole(steps), flat)
 
 
-@pytest.mark.parametrize(
-    "count, steps", [(4, FEW), pytest.param(24, MANY, marks=pytest.mark.nightly)]
-)
+@pytest.mark.parametrize("count, steps", [(4, FEW), pytest.param(24, MANY, marks=LONG)])
 def test_signals(count, steps, whole, tmp_path, flat):
     """The promised status at every moment, and nothing that was saved is lost."""
     workdir, draw = tmp_path / "run", random.Random(count)

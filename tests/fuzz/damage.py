@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 # Numbers at which readers go wrong.
 _ODD_NUMBERS = [0, 1, -1, 2**31 - 1, 2**31, -(2**31), 2**32, 2**63, 2**64, 10**19, 10**400]
 _ODD_BYTES = [
-    n.to_bytes(8, order) for n in (0, 1, 2**31, 2**63, 2**64 - 1) for order in ("little", "big")
+    *(n.to_bytes(8, order) for n in (0, 1, 2**31, 2**63, 2**64 - 1) for order in ("little", "big")),
+    b"77777777777\0",  # sizes in a tar: 8 GiB, and all that fits
+    b"\x80" + b"\xff" * 11,
 ]
 _PLACE = st.floats(0, 1, exclude_max=True)
 

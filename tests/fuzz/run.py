@@ -16,6 +16,7 @@ from pathlib import Path
 SEED = 1
 MEMORY = 1 << 30  # bytes above what the process has at the start
 HANG_S = 10.0
+BATCH = 20  # inputs between two looks at the clock
 
 
 def limit_memory() -> None:
@@ -68,18 +69,18 @@ def _hypothesis(try_, seeds: list[bytes], seconds: float, folder: Path) -> None:
 
         @hypothesis.seed(SEED + count)
         @hypothesis.settings(
-            max_examples=100,
+            max_examples=BATCH,
             database=None,
             deadline=None,
             suppress_health_check=list(hypothesis.HealthCheck),
         )
         @hypothesis.given(inputs)
-        def hundred(data: bytes) -> None:
+        def batch(data: bytes) -> None:
             nonlocal count
             count += 1
             try_(data)
 
-        hundred()
+        batch()
     print(json.dumps({"inputs": count}))
 
 

@@ -127,8 +127,10 @@ _LAYERS = {"config": {"layers": [{"config": {"name": "conv", "epsilon": 0.001}}]
 def h5(folder: Path) -> Target:
     import h5py
 
+    from wae_jax.pretrained import h5
     from wae_jax.pretrained.files import read_keras
 
+    h5.TRIAL_S = 4.0
     seeds = []
     for options in ({}, {"chunks": True, "compression": "gzip", "shuffle": True}):
         content = io.BytesIO()
