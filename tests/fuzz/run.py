@@ -61,9 +61,11 @@ def _make(name: str, folder: Path):
 
 def _hypothesis(try_, seeds: list[bytes], seconds: float, folder: Path) -> None:
     import hypothesis
+    import hypothesis.configuration
 
     from tests.fuzz.damage import damaged
 
+    hypothesis.configuration.set_hypothesis_home_dir(folder)
     ends, count, inputs = time.monotonic() + seconds, 0, damaged(seeds)
     while time.monotonic() < ends:
 
