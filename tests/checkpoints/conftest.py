@@ -41,6 +41,7 @@ def save_step():
     """Function that saves a checkpoint of a step in a workdir; its directory."""
 
     def save_step(workdir: Path, step: int, keep: int = 100) -> Path:
+        workdir.mkdir(parents=True, exist_ok=True)
         return store.save(workdir, make_state(step), META, keep=keep)
 
     return save_step

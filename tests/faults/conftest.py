@@ -33,6 +33,12 @@ class RealRun:
     def signal(self, number: int) -> None:
         os.kill(self.process.pid, number)
 
+    def has_handlers(self) -> bool:
+        """Whether it catches SIGTERM by now."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        caught = int(next(x for x in status.splitlines() if x.startswith("SigCgt")).split()[1], 16)
+        return bool(caught >> (signal.SIGTERM - 1) & 1)
+
     def until(self, condition, what: str) -> None:
         """Waits while the program runs until ``condition()`` holds."""
         deadline = time.monotonic() + TIMEOUT_S
@@ -88,6 +94,7 @@ def save_step():
     """Function that saves a small checkpoint of a step in a workdir; its directory."""
 
     def save_step(workdir: Path, step: int) -> Path:
+        workdir.mkdir(parents=True, exist_ok=True)
         return store.save(workdir, make_state(step), META, keep=100)
 
     return save_step

@@ -92,3 +92,19 @@ def test_what_was_ignored_stays_ignored(start_script):
     run.signal(signal.SIGTERM)
     assert run.end() == 143
     assert "SIGHUP" not in run.stderr()
+
+
+@pytest.mark.parametrize("number", STOPPING)
+def test_one_that_comes_while_python_ends_changes_nothing(number, start_script):
+    """What is left of a program then has no threads, and no handlers any more."""
+    last = f"""
+import os
+class Last:
+    def __del__(self, os=os):
+        os.kill(os.getpid(), {int(number)})
+        os.write(1, b'over')
+last = Last()
+"""
+    run = start_script(PROGRAM.format(body=last))
+    assert run.end() == 0, run.stderr()
+    assert run.out == "over"

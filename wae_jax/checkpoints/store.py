@@ -9,10 +9,11 @@ Arrays are read onto this process's first device. Orbax by itself would put them
 those that they were saved from, which another machine does not have.
 """
 
+import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from flax import traverse_util
 from wae_jax.checkpoints import folders, formats
 from wae_jax.checkpoints.state import TEACHER_MAP, TrainState, averaged
 from wae_jax.errors import UserError
+from wae_jax.runtime import files
 
 _SMALL_FILES = 256_000  # bytes, and some more than the indices and the manifest of a step take
 
@@ -35,8 +37,8 @@ def save(
     """Writes a step directory, then removes all below the newest ``keep`` that verify.
 
     Args:
-        workdir: the run's folder.
-        state: replicated arrays; in a multi-process run every process must call this.
+        workdir: the run's folder, which must be there.
+        state: replicated or host arrays; in a multi-process run every process must call this.
         meta: what describes the run (see ``formats``), JSON-able; format and step are added.
         keep: how many steps stay, at least 1.
         best: a step that stays besides.
@@ -47,22 +49,49 @@ def save(
     Raises:
         UserError: the disk is full or cannot be written; the steps before this one are whole.
     """
+    step = write(workdir, state, meta)
+    if jax.process_index() == 0:
+        finish(step, keep=keep, best=best)
+    return step
+
+
+def write(workdir: Path, state: TrainState, meta: dict[str, Any]) -> Path:
+    """The first part of :func:`save`: the arrays are on the disk, the step has no name yet.
+
+    Returns:
+        What will be the step directory.
+    """
     number = int(state.step)
     step = workdir.absolute() / folders.FOLDER / str(number)
-    _check_space(step, state)
+    with _one_line(step):
+        _check_space(step, state)
+        step.parent.mkdir(exist_ok=True)
+        with files.pinned(step.parent) as folder:
+            try:
+                _write(folder / step.name, number, state, meta)
+            except Exception as error:
+                if not _from_disk(error):
+                    raise
+                raise OSError(_first_line(error).replace(str(folder), str(step.parent))) from error
+    return step
+
+
+def finish(step: Path, *, keep: int, best: int | None = None) -> None:
+    """The second part of :func:`save`, of one process alone: hashes, name, and what may go."""
+    with _one_line(step):
+        folders.publish(step)
+        folders.prune(step, max(1, keep), best)
+
+
+@contextlib.contextmanager
+def _one_line(step: Path) -> Iterator[None]:
+    """Turns what the disk refuses into UserError."""
     try:
-        _write(step, number, state, meta)
-        if jax.process_index() == 0:
-            folders.publish(step)
-    except Exception as error:
-        if not _from_disk(error):
-            raise
+        yield
+    except OSError as error:
         raise UserError(
             f"cannot write the checkpoint {step}: {_first_line(error)}; earlier ones are whole"
         ) from error
-    if jax.process_index() == 0:
-        folders.prune(step, max(1, keep), best)
-    return step
 
 
 def _write(step: Path, number: int, state: TrainState, meta: dict[str, Any]) -> None:
@@ -81,7 +110,7 @@ def _write(step: Path, number: int, state: TrainState, meta: dict[str, Any]) -> 
 def _check_space(step: Path, state: TrainState) -> None:
     """Raises UserError where a checkpoint would not fit on the disk beside the others."""
     needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + _SMALL_FILES
-    folder = next(path for path in step.parents if path.is_dir())
+    folder = step.parents[1]
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise UserError(

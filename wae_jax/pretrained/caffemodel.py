@@ -101,4 +101,7 @@ def _array(blob, name: str) -> np.ndarray:
     dtype = np.dtype("<f8" if wide else "<f4")
     if any(n < 0 for n in shape) or len(data) != int(np.prod(shape, dtype=object)) * dtype.itemsize:
         raise UserError(f"{name} has {len(data)} bytes of numbers for shape {shape}")
-    return np.frombuffer(data, dtype).astype(np.float32, copy=False).reshape(shape)
+    try:
+        return np.frombuffer(data, dtype).astype(np.float32, copy=False).reshape(shape)
+    except ValueError as error:  # too many axes, or one that is too long beside an empty one
+        raise UserError(f"{name} has a shape that no array can have: {error}") from error

@@ -114,6 +114,7 @@ def write_variables(variables: Mapping[str, Any], meta: Mapping[str, Any], out: 
     try:
         with tempfile.TemporaryDirectory(dir=path.absolute().parent, prefix=".import-") as folder:
             whole = Path(folder) / "checkpoint"
+            whole.mkdir()
             store.save(whole, state, dict(meta), keep=1)
             if path.exists():
                 path.rmdir()

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from wae_jax.errors import UserError
+from wae_jax.runtime.files import open_regular, read_json
 
 PICKLE_SUFFIXES = (".pth", ".pt")
 
@@ -98,7 +99,7 @@ def read_keras(path: Path) -> KerasFile:
 
 def _read_layers_model(path: Path) -> KerasFile:
     try:
-        content = json.loads(path.read_text())
+        content = read_json(path)
         topology = content["modelTopology"]
         groups = [
             (
@@ -116,7 +117,9 @@ def _read_layers_model(path: Path) -> KerasFile:
             for group in content["weightsManifest"]
         ]
         layers = _layers(topology.get("model_config", topology))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if any(n < 0 for _, weights in groups for _, _, shape, _ in weights for n in shape):
+            raise ValueError("a shape has a negative number")
+    except (OSError, ValueError, OverflowError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path} is not a layers model of TensorFlow.js ({type(error).__name__}: {error})"
         ) from error
@@ -141,12 +144,13 @@ def _read_shards(model: Path, names: list[str], count: int) -> np.ndarray:
     """The ``count`` float32 numbers that the files ``names`` beside ``model`` hold together."""
     parts = []
     for name in names:
-        if Path(name).name != name:
-            raise UserError(f"{model} names the file {name!r}, which is not beside it")
+        if Path(name).name != name or "\0" in name or names.count(name) > 1:
+            raise UserError(f"{model} names the file {name!r}, which is not beside it, or twice")
         try:
-            parts.append((model.parent / name).read_bytes())
-        except OSError as error:
-            raise UserError(f"cannot read {model.parent / name}: {error.strerror}") from error
+            with open_regular(model.parent / name) as file:
+                parts.append(file.read())
+        except (OSError, ValueError) as error:
+            raise UserError(f"cannot read the file {name!r} beside {model}: {error}") from error
     data = b"".join(parts)
     if len(data) != 4 * count:
         raise UserError(
@@ -169,30 +173,24 @@ _KERAS_1 = {
 
 
 def _read_h5(path: Path) -> KerasFile:
-    import h5py
-
-    arrays: dict[str, np.ndarray] = {}
-
-    def collect(name: str, item) -> None:
-        if isinstance(item, h5py.Dataset):
-            layer, leaf = name.split("/")[0], name.split("/")[-1].partition(":")[0]
-            if old := re.fullmatch(rf"{re.escape(layer)}_({'|'.join(_KERAS_1)})(_\d+)?", leaf):
-                leaf = _KERAS_1[old[1]]
-            arrays[f"{layer}/{leaf}"] = item[()]
+    from wae_jax.pretrained import h5
 
     try:
-        with h5py.File(path, "r") as file:
-            root = file.get("model_weights", file)
-            if {"layers", "vars"} <= root.keys():
-                raise UserError(
-                    f"{path} is a .weights.h5 of Keras 3, which does not keep the "
-                    "layers' names; write it with model.save('NAME.h5')"
-                )
-            root.visititems(collect)
-            config = file.attrs.get("model_config")
+        found, config = h5.read(path)
         layers = _layers(json.loads(config)) if config else {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path} is not a readable HDF5 file of Keras: {error}") from error
+    if any(name.startswith(("layers/", "vars/")) for name in found):
+        raise UserError(
+            f"{path} is a .weights.h5 of Keras 3, which does not keep the layers' names; write it "
+            "with model.save('NAME.h5')"
+        )
+    arrays: dict[str, np.ndarray] = {}
+    for name, array in found.items():
+        layer, leaf = name.split("/")[0], name.split("/")[-1].partition(":")[0]
+        if old := re.fullmatch(rf"{re.escape(layer)}_({'|'.join(_KERAS_1)})(_\d+)?", leaf):
+            leaf = _KERAS_1[old[1]]
+        arrays[f"{layer}/{leaf}"] = array
     return KerasFile(arrays, layers)
 
 

@@ -47,6 +47,25 @@ def in_the_making(path: Path) -> Iterator[Path]:
         raise
 
 
+@contextlib.contextmanager
+def pinned(folder: Path) -> Iterator[Path]:
+    """Yields a path to a folder that stays the folder's own.
+
+    Where the folder is renamed the path still leads into it, and once it is removed nothing can be
+    made under the path: so a library that makes missing parents does not bring the folder back. On
+    systems without ``/proc/self/fd`` (not Linux) it is the folder's usual path.
+
+    Raises:
+        OSError: the folder cannot be opened.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        path = Path(f"/proc/self/fd/{descriptor}")
+        yield path if path.is_dir() else folder
+    finally:
+        os.close(descriptor)
+
+
 def sync(path: Path) -> None:
     """Has a file or folder written to the disk before anything that comes after."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -6,6 +6,7 @@ thread reads the signals' numbers from a pipe. This module imports little, so th
 :func:`install` it before all else.
 """
 
+import atexit
 import os
 import signal
 import threading
@@ -58,6 +59,13 @@ def install() -> None:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda *_: None)
     threading.Thread(target=_watch, args=(reader,), name="signals", daemon=True).start()
+    atexit.register(_ignore)  # the first to register is the last to be called
+
+
+def _ignore() -> None:
+    """All is done and the exit status is known: Python would give the signals their defaults."""
+    for number in (*_STOPPING, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _watch(pipe: int) -> None:

@@ -11,10 +11,9 @@ import numpy as np
 import tqdm
 
 from wae_jax import data
-from wae_jax.checkpoints import store
 from wae_jax.checkpoints.state import TrainState
 from wae_jax.config import Settings, as_dict, settings_from_config
-from wae_jax.errors import LostProcessError
+from wae_jax.errors import LostProcessError, UserError
 from wae_jax.evaluation.metrics import METRIC_NAMES
 from wae_jax.runtime import signals
 from wae_jax.runtime.console import duration, progress_bar, say
@@ -27,7 +26,7 @@ from wae_jax.training.not_finite import (
     count_skipped,
 )
 from wae_jax.training.optim import make_optimizer, make_schedule
-from wae_jax.training.processes import check_same_settings
+from wae_jax.training.processes import all_arrived, check_same_settings
 from wae_jax.training.progress import Meter, Totals
 from wae_jax.training.run import Run, open_run
 from wae_jax.training.saving import Wishes
@@ -87,6 +86,7 @@ def _start(settings: Settings, workdir: Path, changes: bool) -> dict[str, Any]:
                     f"({rollbacks} of at most {limit} times)"
                 )
                 del run, state  # before the next ones need their memory
+                all_arrived("rollback")  # process 0 has named the checkpoint that all go back to
 
 
 def _train(run: Run, state: TrainState) -> dict[str, Any]:
@@ -102,7 +102,11 @@ def _train(run: Run, state: TrainState) -> dict[str, Any]:
         if figures is None:
             say(f"{run.workdir} is complete; evaluating it")
             figures = _evaluate(run, state, run.plan[-1])
+    except UserError:
+        run.held.check()  # where the workdir is gone, that is the reason
+        raise
     finally:
+        run.writer.close()
         run.metrics_log.close()
     return {
         **figures,
@@ -139,6 +143,7 @@ def _train_stage(run: Run, state: TrainState, stage: Stage) -> TrainState:
             meter.waited += time.perf_counter() - waiting
             run_state, metrics = step_fn(run_state, run.parallel.put_train_batch(batch))
             signals.defer()
+            run.writer.check()
             totals.add(step, metrics)
             bar.update()
             last = step == stage.last_step
@@ -155,10 +160,11 @@ def _train_stage(run: Run, state: TrainState, stage: Stage) -> TrainState:
                 with meter.paused():
                     state = run.parallel.get_state(run_state)
                     check_state(stage, state)
-                    run.held.check()  # else a workdir that was removed would be there again
                     _save(run, state, stage, loader.state(), totals)
                     wishes.saved()
-                    signals.at_once()
+                    if last or wishes.stop or wishes.save or step in evaluates:
+                        run.writer.wait()
+                        signals.at_once()
                     if wishes.stop:  # another process was asked
                         raise signals.Stopped(wishes.stop)
                     if wishes.save:
@@ -259,8 +265,7 @@ def _save(
 ) -> None:
     run.held.check()
     info = run.records.source.info
-    store.save(
-        run.workdir,
+    run.writer.save(
         state,
         {
             "config": as_dict(run.settings),

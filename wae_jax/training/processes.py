@@ -40,3 +40,9 @@ def check_same_settings(settings: Settings) -> None:
             f"the processes of this run have different configs: {', '.join(wrong[:3])}; start all "
             "with the same"
         )
+
+
+def all_arrived(where: str) -> None:
+    """Waits until every process of the run has called this."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(where)

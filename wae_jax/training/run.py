@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from wae_jax import data
 from wae_jax.checkpoints import folders, store
 from wae_jax.checkpoints.state import TrainState, new_state
+from wae_jax.checkpoints.writer import Writer
 from wae_jax.config import DataSettings, Settings, settings_from_config
 from wae_jax.errors import UserError
 from wae_jax.evaluation.evaluator import Evaluator
@@ -53,6 +54,7 @@ class Run:
     teacher: Teacher | None  # to distil from
     metrics_log: MetricsLog
     held: Hold  # of the workdir
+    writer: Writer  # of its checkpoints
     seconds: float  # time in training steps so far, over all its starts
     data_state: dict[str, Any] | None  # the loader's state in the checkpoint that is continued
     pending: dict[str, Any] | None  # and its metrics that no line of the log has yet
@@ -121,6 +123,7 @@ def open_run(
         teacher,
         MetricsLog(folder, resume_step=int(state.step), write=main),
         held,
+        Writer(folder),
         seconds=meta["train_seconds"] if meta else 0.0,
         data_state=meta["data"] if meta else None,
         pending=known.get("pending"),

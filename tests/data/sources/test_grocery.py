@@ -178,3 +178,13 @@ def test_real_labels_are_those_of_the_folders(grocery_split):
         for record in records.__getitems__(range(len(records))):
             folder = record["file_name"].decode().split("/")[-2]
             assert names[record["label"]] == folder
+
+
+@pytest.mark.parametrize("name", ["dataset/train/a.jpg", "README.md"])
+def test_an_archive_that_claims_too_much_is_left_at_once(name, tmp_path):
+    """Few bytes can unpack to any number, in memory or for hours."""
+    entry = tarfile.TarInfo(name)
+    entry.size = 1 << 40
+    (tmp_path / "tar").write_bytes(entry.tobuf() + bytes(1024))
+    with pytest.raises(UserError, match=r"^the archive is another: it claims more than 1024 MiB"):
+        grocery.read(tmp_path / "tar", MANIFEST, "the archive")

@@ -3,7 +3,7 @@
 import os
 import tarfile
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, cast
 
 from wae_jax.errors import UserError
 
@@ -16,6 +16,19 @@ class Member(NamedTuple):
     name: str
     offset: int
     size: int
+
+
+class _Until:
+    """A file that ends at a byte: tarfile asks for as many as a header claims, 8 GiB and more."""
+
+    def __init__(self, file: BinaryIO, stop: int):
+        self._file, self._stop, self.tell = file, stop, file.tell
+
+    def read(self, size: int) -> bytes:
+        return self._file.read(max(0, min(size, self._stop - self.tell())))
+
+    def seek(self, position: int) -> int:
+        return self._file.seek(min(position, self._stop))
 
 
 def list_tar(path: Path, within: Member | None = None) -> list[Member]:
@@ -33,7 +46,7 @@ def list_tar(path: Path, within: Member | None = None) -> list[Member]:
         with open(path, "rb") as file:
             stop = start + within.size if within else os.fstat(file.fileno()).st_size
             file.seek(start)
-            with tarfile.open(fileobj=file, mode="r:") as tar:
+            with tarfile.open(fileobj=cast(BinaryIO, _Until(file, stop)), mode="r:") as tar:
                 for entry in tar:
                     name = os.path.normpath(entry.name)
                     if entry.isreg() and not os.path.basename(name).startswith("."):

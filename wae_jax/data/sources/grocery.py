@@ -40,6 +40,7 @@ LOCAL = "grocery.tar"  # in the cache's folder of downloads
 CLASSES = "classes.csv"
 LISTS = {"train": "train.txt", "validation": "val.txt", "test": "test.txt"}
 _CHECK_BYTES = 3
+_MOST = 1 << 30  # bytes of all files in an archive, unpacked; the data set's is an eighth of it
 
 # Below the archive's folder `dataset`, which may lie in another one.
 _MEMBER = re.compile(r"(?:\./)?(?:[^/]+/)?dataset/((?:train|val|test)/.+\.jpg|[a-z]+\.(?:txt|csv))")
@@ -140,10 +141,13 @@ def read(archive: Path, manifest: Manifest, whose: str) -> dict[str, bytes]:
     Raises:
         UserError: it is no such file, or one of the files is missing or another.
     """
-    members = {}
+    members, left = {}, _MOST
     try:
         with tarfile.open(archive, "r|*") as tar:
             for member in tar:
+                left -= member.size
+                if left < 0:
+                    raise UserError(f"{whose} is another: it claims more than {_MOST >> 20} MiB")
                 match = _MEMBER.fullmatch(member.name)
                 if match and member.isreg():
                     file = tar.extractfile(member)
