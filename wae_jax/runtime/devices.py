@@ -8,7 +8,6 @@ import functools
 import importlib.util
 import os
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import numpy as np
@@ -16,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from wae_jax.config import ParallelSettings
 from wae_jax.errors import UserError
+from wae_jax.runtime import joining
 
 AXIS = "data"
 AUTO = "auto"  # a coordinator that jax is to find
@@ -36,26 +36,14 @@ def start(settings: ParallelSettings) -> None:
         return
     # Its handler of SIGTERM would take the place of the program's own.
     jax.config.update("jax_enable_preemption_service", False)
-    asked = settings.coordinator == AUTO
-    limits: dict[str, Any] = {
-        "heartbeat_timeout_seconds": settings.timeout_s,
-        "shutdown_timeout_seconds": settings.timeout_s,
-    }
-    join: Callable[[], None]
-    if settings.coordinator and not asked:
-        join = functools.partial(
-            jax.distributed.initialize,
-            settings.coordinator,
-            settings.num_processes,
-            settings.process_id,
-            **limits,
-        )
-    elif asked or _started_with_others():
-        join = functools.partial(jax.distributed.initialize, **limits)
+    if settings.coordinator not in ("", AUTO):
+        where = settings.coordinator, settings.num_processes, settings.process_id
+    elif settings.coordinator or _started_with_others():
+        where = _found_out()
     else:
         return
     try:
-        join()
+        joining.join(where, settings.timeout_s)
     except (RuntimeError, ValueError) as error:
         if not settings.coordinator and not _in_slurm_step():
             return  # libtpu is installed, but this is no pod
@@ -86,6 +74,21 @@ def _check(settings: ParallelSettings) -> None:
             f"config.parallel.coordinator is {settings.coordinator!r}; it must be host:port of "
             f"process 0, or {AUTO}"
         )
+
+
+def _found_out() -> tuple[str, int, int] | None:
+    """Address of process 0, number of processes and which this is, where jax finds them out.
+
+    It does not say so in public; None leaves all to it.
+    """
+    try:
+        from jax._src.clusters import ClusterEnv
+
+        found = ClusterEnv.auto_detect_unset_distributed_params(None, None, None, None, None, 300)
+        address, count, process, _ = found
+    except Exception:  # whatever it is, jax will meet it again, and say so
+        return None
+    return None if None in (address, count, process) else (address, int(count), int(process))
 
 
 def _in_slurm_step() -> bool:
