@@ -106,6 +106,7 @@ class Peers:
                 answer = await reader.readline()
                 if answer:
                     break
+                writer.close()  # it has ended meanwhile
             waited = time.monotonic() - began
             text = f"process 0 does not answer at {self.host}:{self.port}"
             if waited > START_S:
@@ -115,6 +116,7 @@ class Peers:
                 say(f"waiting: {text} yet")
             await asyncio.sleep(0.2)
         if answer.startswith(b"no "):
+            writer.close()
             raise UserError(answer.decode().strip().removeprefix("no "))
         self._kept.append(await asyncio.start_unix_server(self._relay, self._socket))
         self._kept.append(asyncio.ensure_future(self._talk(0, reader, writer)))
