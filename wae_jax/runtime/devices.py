@@ -4,10 +4,12 @@ Both give the same result (a test holds them to it). ``jit`` is the default; ``p
 state with a leading device axis, and needs a model made with ``axis_name=AXIS``.
 """
 
+import dataclasses
 import functools
 import importlib.util
 import os
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -18,6 +20,9 @@ from wae_jax.errors import UserError
 from wae_jax.runtime import joining
 
 AXIS = "data"
+# XLA's CPU compiler takes the barriers away that keep it from computing only once what
+# rematerialisation computes twice, and merges the two again; without this pass it leaves them.
+KEEP_BARRIERS = {"xla_disable_hlo_passes": "cse_barrier_expander"}
 AUTO = "auto"  # a coordinator that jax is to find
 
 
@@ -36,6 +41,7 @@ def start(settings: ParallelSettings) -> None:
         return
     # Its handler of SIGTERM would take the place of the program's own.
     jax.config.update("jax_enable_preemption_service", False)
+    where: tuple[str, int, int] | None
     if settings.coordinator not in ("", AUTO):
         where = settings.coordinator, settings.num_processes, settings.process_id
     elif settings.coordinator or _started_with_others():
@@ -88,7 +94,9 @@ def _found_out() -> tuple[str, int, int] | None:
         address, count, process, _ = found
     except Exception:  # whatever it is, jax will meet it again, and say so
         return None
-    return None if None in (address, count, process) else (address, int(count), int(process))
+    if address is None or count is None or process is None:
+        return None
+    return address, int(count), int(process)
 
 
 def _in_slurm_step() -> bool:
@@ -102,6 +110,28 @@ def _started_with_others() -> bool:
         importlib.util.find_spec("libtpu") is not None
         and os.environ.get("JAX_PLATFORMS", "tpu").startswith("tpu")
     )
+
+
+def compiler_options(device: jax.Device, rematerialise: bool) -> dict[str, Any] | None:
+    """What ``jax.jit`` needs for a step that computes parts of the network again."""
+    return dict(KEEP_BARRIERS) if rematerialise and device.platform == "cpu" else None
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainStep:
+    """A compiled step, called as ``step(state, batch)``, with the constants that it reads."""
+
+    compiled: Callable
+    constants: Any
+
+    def __call__(self, state, batch):
+        """The next state, and the step's metrics; ``state`` is donated."""
+        return self.compiled(state, batch, self.constants)
+
+    def temporary_bytes(self, state, batch) -> int:
+        """Scratch memory of the program for such arguments on each device, as XLA tells it."""
+        program = self.compiled.lower(state, batch, self.constants).compile()
+        return program.memory_analysis().temp_size_in_bytes
 
 
 class Parallel:
@@ -153,7 +183,9 @@ class Parallel:
 
         return jax.tree.map_with_path(of, state)
 
-    def compile_train_step(self, step: Callable, constants=None, state=None) -> Callable:
+    def compile_train_step(
+        self, step: Callable, constants=None, state=None, *, rematerialise: bool = False
+    ) -> "TrainStep":
         """``step(state, batch, constants, *, axis_name)`` -> compiled ``step(state, batch)``.
 
         The state passed in is donated.
@@ -163,6 +195,7 @@ class Parallel:
             constants: arrays that every step reads (a teacher's variables); put on all devices
                 once, and arguments of the program, not part of its code.
             state: one that the step will get; needed with ``shard_optimizer``.
+            rematerialise: the step computes parts of the network again, for memory's sake.
         """
         if self.mode == "pmap":
             compiled = jax.pmap(
@@ -178,10 +211,11 @@ class Parallel:
                 in_shardings=(where, self.batch_sharding, self.replicated),
                 out_shardings=(where, self.replicated),
                 donate_argnums=0,
+                compiler_options=compiler_options(self.devices[0], rematerialise),
             )
         if constants is not None:
             constants = self.put_state(constants)
-        return lambda state, batch: compiled(state, batch, constants)
+        return TrainStep(compiled, constants)
 
     def compile_eval_step(self, step: Callable) -> Callable:
         """``step(variables, batch) -> sums``, compiled for :meth:`put_eval_batch`'s batches."""

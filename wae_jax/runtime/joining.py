@@ -4,7 +4,7 @@ import atexit
 import os
 import sys
 import time
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import jax
 
@@ -27,7 +27,10 @@ def join(where: tuple[str, int, int] | None, timeout_s: int) -> None:
         UserError, RuntimeError, ValueError: the others do not come, or cannot be reached.
     """
     global _peers
-    limits = {"heartbeat_timeout_seconds": timeout_s, "shutdown_timeout_seconds": timeout_s}
+    limits: dict[str, Any] = {
+        "heartbeat_timeout_seconds": timeout_s,
+        "shutdown_timeout_seconds": timeout_s,
+    }
     if where is None:
         jax.distributed.initialize(**limits)
         return
@@ -54,6 +57,7 @@ def _leave() -> None:
     """The end of a program: the others need not go, unless it is by an error."""
     if getattr(sys, "last_value", None) is not None:  # which Python has shown
         fail(1)
+    assert _peers is not None  # as whoever registered this knows
     _peers.call(_peers.tell("done"))
     jax.distributed.shutdown()
     if _peers.process == 0:

@@ -17,7 +17,7 @@ import secrets
 import threading
 import time
 from collections.abc import Coroutine
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 from wae_jax.errors import UserError
 from wae_jax.runtime.console import say
@@ -33,7 +33,8 @@ _HOW = {
     "failed": "has ended with an error, which it tells",
 }
 
-Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
+Reader: TypeAlias = asyncio.StreamReader
+Writer: TypeAlias = asyncio.StreamWriter
 
 
 class Peers:
