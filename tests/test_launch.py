@@ -3,6 +3,7 @@
 Real runs of them are in tests/faults/test_several_processes.py.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -33,14 +34,19 @@ def launch(root, tmp_path):
         env = os.environ | {"CALLS": str(tmp_path / "calls"), "THEN": then} | variables
         env |= {"PATH": f"{tmp_path}:{env['PATH']}"}
         run = subprocess.Popen(
-            [root / "launch" / script, *arguments], env=env, stderr=subprocess.PIPE, text=True
+            [root / "launch" / script, *arguments],
+            env=env,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
         started.append(run)
         return run
 
     yield launch
     for run in started:
-        run.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(run.pid, signal.SIGKILL)
         run.communicate()
 
 

@@ -121,7 +121,7 @@ def compiler_options(device: jax.Device, rematerialise: bool) -> dict[str, Any] 
 class TrainStep:
     """A compiled step, called as ``step(state, batch)``, with the constants that it reads."""
 
-    compiled: Callable
+    compiled: Any
     constants: Any
 
     def __call__(self, state, batch):
