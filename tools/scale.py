@@ -226,7 +226,7 @@ def main(arguments: list[str] | None = None) -> None:
     add("--overlap", type=float, default=0.5, help="of all-reduce and backward pass, assumed")
     add("--jitter", type=float, default=0.02, help="of a host's compute time, assumed")
     add("--images_per_core", type=float, help="a second; default: results/data_bench.csv")
-    add("--write_mb_per_s", type=float, default=150.0, help="of a checkpoint, see --measure_disk")
+    add("--write_mb_per_s", type=float, default=300.0, help="of a checkpoint, see --measure_disk")
     add("--checkpoint_every", type=int, default=1000)
     add("--background", action="store_true", help="steps do not wait for checkpoints")
     add("--steps", type=int, default=2000)
