@@ -125,11 +125,20 @@ def damage(kind: str, folder: Path) -> Path:
         (folder / "b.bin").unlink()
     elif kind == "shard elsewhere":
         content["weightsManifest"][0]["paths"][0] = "../a.bin"
+    elif kind == "NUL in a name":
+        content["weightsManifest"][0]["paths"][0] = "a\0.bin"
+    elif kind == "negative shape":
+        weight = content["weightsManifest"][0]["weights"][0]
+        weight["shape"] = [-size for size in weight["shape"][:2]] + weight["shape"][2:]
     elif kind == "quantised":
         content["weightsManifest"][0]["weights"][0]["dtype"] = "uint8"
     elif kind == "no manifest":
         del content["weightsManifest"]
     model.write_text(json.dumps(content)[: -5 if kind == "cut json" else None])
+    if kind == "149 GiB":
+        model = folder / "w.h5"
+        with h5py.File(model, "w") as file:
+            file.create_dataset("c/kernel", (200_000, 200_000), "f4", chunks=(1000, 1000))
     if kind in ("cut h5", "keras 3 weights"):
         model = folder / "w.h5"
         with h5py.File(model, "w") as file:
@@ -146,6 +155,9 @@ def damage(kind: str, folder: Path) -> Path:
         ("cut shard", "cut short"),
         ("no shard", "b.bin"),
         ("shard elsewhere", r"\.\./a\.bin"),
+        ("NUL in a name", r"cannot read 'a\\x00\.bin'"),
+        ("negative shape", "c/kernel.*negative"),
+        ("149 GiB", r"claims 160 GB of arrays \('c/kernel'\)"),
         ("quantised", "c/kernel"),
         ("no manifest", "weightsManifest"),
         ("cut json", "layers model"),

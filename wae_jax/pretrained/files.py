@@ -38,6 +38,11 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except MemoryError as error:
+        size = path.stat().st_size / 1e9
+        raise UserError(
+            f"there is not enough memory for {path}, which has {size:.1f} GB"
+        ) from error
     except (safetensors.SafetensorError, OSError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is not a readable safetensors file: {error}") from error
 
@@ -122,6 +127,9 @@ def _read_layers_model(path: Path) -> KerasFile:
         ) from error
     arrays = {}
     for shards, weights in groups:
+        negative = [name for name, _, shape, _ in weights if min(shape, default=0) < 0]
+        if negative:
+            raise UserError(f"{path}: the shape of {negative[0]!r} has a negative size")
         odd = [name for name, dtype, _, quantised in weights if dtype != "float32" or quantised]
         if odd:
             raise UserError(
@@ -145,8 +153,9 @@ def _read_shards(model: Path, names: list[str], count: int) -> np.ndarray:
             raise UserError(f"{model} names the file {name!r}, which is not beside it")
         try:
             parts.append((model.parent / name).read_bytes())
-        except OSError as error:
-            raise UserError(f"cannot read {model.parent / name}: {error.strerror}") from error
+        except (OSError, ValueError) as error:  # ValueError: no name that a file can have
+            reason = getattr(error, "strerror", None) or error
+            raise UserError(f"cannot read {name!r} beside {model}: {reason}") from error
     data = b"".join(parts)
     if len(data) != 4 * count:
         raise UserError(
@@ -168,6 +177,11 @@ _KERAS_1 = {
 }
 
 
+# Of an .h5, bytes of arrays for each of the file: compressed weights take a third of theirs and
+# more, but a few bytes can claim any size.
+_MOST_EXPANDED = 20
+
+
 def _read_h5(path: Path) -> KerasFile:
     import h5py
 
@@ -175,6 +189,12 @@ def _read_h5(path: Path) -> KerasFile:
 
     def collect(name: str, item) -> None:
         if isinstance(item, h5py.Dataset):
+            claimed = item.nbytes + sum(array.nbytes for array in arrays.values())
+            if claimed > _MOST_EXPANDED * path.stat().st_size:
+                raise UserError(
+                    f"{path} claims {claimed / 1e9:.3g} GB of arrays ({name!r}), and the file has "
+                    f"{path.stat().st_size / 1e9:.3g} GB"
+                )
             layer, leaf = name.split("/")[0], name.split("/")[-1].partition(":")[0]
             if old := re.fullmatch(rf"{re.escape(layer)}_({'|'.join(_KERAS_1)})(_\d+)?", leaf):
                 leaf = _KERAS_1[old[1]]
