@@ -29,6 +29,10 @@ OTHERS = {
     "find": "lists any user's files; what it is piped to is parsed",
     "pip": "its extras are compared below",
     "make": "its targets are compared below",
+    "launch/local.sh": "run by test_several_processes.py",
+    "sbatch": "its script is run by test_several_processes.py, and by test_launch.py",
+    "TPU=NAME": "its script is run by test_launch.py",
+    "tools/scale.py": "run by test_scale.py",
     ".venv/bin/pre-commit": "installs a git hook in the user's clone",
 }
 

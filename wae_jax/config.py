@@ -151,6 +151,9 @@ class StageSettings:
     # Compute it in so many parts, one after the other, and add up their gradients: less memory,
     # the same result but for batch norm, whose statistics are then each part's own.
     accumulate: Count = 1
+    # Of the backbones keep only what enters each block (ResNet's, or VGG's convs up to a pool) and
+    # compute the rest again for the gradients: less memory, more time, the same result.
+    rematerialise: bool = False
     trains: str = ".*"  # regular expression on parameter paths; the rest is frozen, bit for bit
     # Batch statistics of frozen parts move too (their norms run as in training), and trains may
     # match nothing: statistics re-estimated, as for another image size.
@@ -159,6 +162,10 @@ class StageSettings:
     transform: bool = True  # the transform loss L_t takes part (front ends with a decoder)
     optimizer: Annotated[str, one_of("sgd", "adam", "adamw")] = "sgd"
     learning_rate: NotNegative = 0.01  # peak
+    # The peak grows with batch_size / reference_batch_size: linear (Goyal et al. 2017; with
+    # warmup_epochs=5 there) | sqrt (its square root, as is usual for adam) | none.
+    rate_scaling: Annotated[str, one_of("none", "linear", "sqrt")] = "none"
+    reference_batch_size: Count = 256  # for which learning_rate is meant, with rate_scaling
     frontend_rate: NotNegative = 1.0  # times the learning rate, for the front end
     momentum: Annotated[float, Range(0, 0.99999)] = 0.9  # sgd only
     nesterov: bool = False  # sgd only
@@ -170,6 +177,13 @@ class StageSettings:
     step_factor: Above0 = 0.1  # ... times this
     final_fraction: NotNegative = 0.0  # cosine and linear: last rate over peak
     clip_norm: NotNegative = 0.0  # clip the gradient's global norm; 0 is off
+
+    @property
+    def peak_rate(self) -> float:
+        """The learning rate for this batch size, as ``rate_scaling`` says."""
+        growth = self.batch_size / self.reference_batch_size
+        power = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}[self.rate_scaling]
+        return self.learning_rate * growth**power
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -77,6 +78,12 @@ def start_program(tmp_path, run_env, root):
 def start_script(start_program):
     """Function that starts a Python program given as text."""
     return lambda text, *argv: start_program("-c", text, *map(str, argv))
+
+
+def free_port() -> str:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return str(free.getsockname()[1])
 
 
 def logged_steps(workdir: Path) -> list[int]:

@@ -1,11 +1,11 @@
 """Several processes: what they compare, and workers that end with their parent."""
 
 import signal
-import socket
 
 import psutil
 import pytest
 
+from tests.faults.conftest import free_port
 from wae_jax.config import ParallelSettings
 from wae_jax.errors import UserError
 from wae_jax.runtime import devices
@@ -43,12 +43,6 @@ if __name__ == "__main__":
     for batch in loader:
         pass
 """
-
-
-def free_port() -> str:
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        return str(free.getsockname()[1])
 
 
 @pytest.mark.parametrize("rates, words", [((0.1, 0.1), "the same"), ((0.1, 0.2), "learning_rate")])

@@ -125,6 +125,11 @@ def damage(kind: str, folder: Path) -> Path:
         (folder / "b.bin").unlink()
     elif kind == "shard elsewhere":
         content["weightsManifest"][0]["paths"][0] = "../a.bin"
+    elif kind == "NUL in a name":
+        content["weightsManifest"][0]["paths"][0] = "a\0.bin"
+    elif kind == "negative shape":
+        weight = content["weightsManifest"][0]["weights"][0]
+        weight["shape"] = [-size for size in weight["shape"][:2]] + weight["shape"][2:]
     elif kind == "quantised":
         content["weightsManifest"][0]["weights"][0]["dtype"] = "uint8"
     elif kind == "no manifest":
@@ -146,6 +151,8 @@ def damage(kind: str, folder: Path) -> Path:
         ("cut shard", "cut short"),
         ("no shard", "b.bin"),
         ("shard elsewhere", r"\.\./a\.bin"),
+        ("NUL in a name", r"cannot read 'a\\x00\.bin'"),
+        ("negative shape", "c/kernel.*negative"),
         ("quantised", "c/kernel"),
         ("no manifest", "weightsManifest"),
         ("cut json", "layers model"),

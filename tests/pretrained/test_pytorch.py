@@ -4,6 +4,8 @@ To renew the fixtures, or to add a model: tests/pretrained/make_torchvision_fixt
 """
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import flax.linen as nn
@@ -98,3 +100,30 @@ def test_logits_and_every_block_agree(key, base_model):
 @pytest.mark.parametrize("key", ["torchvision vgg16_bn", "timm vgg11_bn"])
 def test_logits_and_every_block_agree_of_large_networks_with_batch_norm(key, base_model):
     check(key, base_model)
+
+
+# A whole file of 10 GB, in 2 GB of memory.
+UNDER_A_LIMIT = """
+import resource, sys
+from pathlib import Path
+import safetensors
+from wae_jax.errors import UserError
+from wae_jax.pretrained.files import read_arrays
+resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
+try:
+    read_arrays(Path(sys.argv[1]))
+except UserError as error:
+    print(error)
+"""
+
+
+def test_a_file_larger_than_the_memory(tmp_path, root):
+    path, size = tmp_path / "w.safetensors", 10**10
+    header = {"w": {"dtype": "F32", "shape": [size // 4], "data_offsets": [0, size]}}
+    text = json.dumps(header).encode()
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + size)  # a sparse file
+    arguments = [sys.executable, "-c", UNDER_A_LIMIT, path]
+    done = subprocess.run(arguments, cwd=root, capture_output=True, text=True)
+    assert done.stdout == f"there is not enough memory for {path}, which has 10.0 GB\n", done.stderr

@@ -158,6 +158,9 @@ def test_a_sharded_optimiser_gives_the_same_with_a_share_of_its_bytes(make_train
     found = flat(jax.device_get(whole))
     for name, value in flat(expected).items():
         np.testing.assert_allclose(found[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
+    found, expected = flat(jax.device_get(whole.params)), flat(expected.params)
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=0, atol=1e-6, err_msg=name)
 
 
 def test_pmap_does_not_shard_the_optimiser():

@@ -37,6 +37,24 @@ def test_warm_up_rises_in_equal_steps_from_above_zero(tiny_config):
     np.testing.assert_allclose(found[:6], [0.08, 0.16, 0.24, 0.32, 0.4, 0.4], rtol=1e-5)
 
 
+@pytest.mark.parametrize("rule, factor", [("none", 1.0), ("linear", 4.0), ("sqrt", 2.0)])
+def test_the_rate_grows_with_the_batch_as_asked(rule, factor, tiny_config):
+    """Warm-up and schedule included: only the peak is another."""
+    shape = PEAK | {"warmup_epochs": 0.04, "schedule": "cosine"}
+    plain = rates(planned(tiny_config, **shape))
+    scaled = planned(tiny_config, **shape, rate_scaling=rule, reference_batch_size=4)
+    np.testing.assert_allclose(rates(scaled), factor * plain, rtol=1e-6)
+    assert scaled.settings.peak_rate == pytest.approx(0.4 * factor)
+
+
+def test_goyal_et_al(tiny_config):
+    """Their section 2.1: 0.1 for 256 images, so 3.2 for 8192, warmed up from there."""
+    scaled = planned(
+        tiny_config, learning_rate=0.1, batch_size=8192, rate_scaling="linear", schedule="constant"
+    )
+    assert scaled.settings.peak_rate == pytest.approx(3.2)
+
+
 def test_cosine_schedule(tiny_config):
     found = rates(planned(tiny_config, **PEAK | {"final_fraction": 0.1}, schedule="cosine"))
     expected = 0.4 * (0.1 + 0.9 * (1 + np.cos(np.pi * np.arange(20) / 20)) / 2)

@@ -12,6 +12,7 @@ from wae_jax.bench.macs import count_macs
 from wae_jax.bench.measure import Job, compile_ahead, count_params, random_images
 from wae_jax.bench.networks import Network
 from wae_jax.checkpoints.state import TrainState, new_state
+from wae_jax.runtime.devices import compiler_options
 from wae_jax.training.optim import make_optimizer
 from wae_jax.training.stages import Stage, stage_labels
 from wae_jax.training.steps import make_train_step
@@ -36,6 +37,7 @@ def make_step(network: Network, *, learning_rate: float = STILL) -> tuple[Callab
     settings = dataclasses.replace(
         settings,
         learning_rate=learning_rate,
+        rate_scaling="none",
         schedule="constant",
         warmup_epochs=0.0,
     )
@@ -72,10 +74,12 @@ class Trainer:
 
 def train_job(network: Network, device: jax.Device) -> Job:
     """A training step with the stage's own batch size; its MACs are those of the step."""
-    size = network.settings.running_stages[-1][1].batch_size
+    settings = network.settings.running_stages[-1][1]
+    size = settings.batch_size
     step, state = make_step(network)
     state, batch = jax.device_put((state, example_batch(network, size)), device)
-    program = compile_ahead(step, state, batch, donate_argnums=0)
+    options = compiler_options(device, settings.rematerialise)
+    program = compile_ahead(step, state, batch, donate_argnums=0, compiler_options=options)
     macs = count_macs(step, state, batch).total // size
     return Job(
         "train_step",

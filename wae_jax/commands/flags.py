@@ -33,19 +33,29 @@ def start(main: Callable[[], None]) -> None:
         _end_if_reader_left()
         raise
     except LostProcessError as error:
-        # jax would wait for that process for minutes before it lets this one go.
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        os._exit(2)
+        from wae_jax.runtime import joining
+
+        joining.end(str(error))
     except UserError as error:
         if os.environ.get("WAE_JAX_TRACEBACK") == "1":
             traceback.print_exception(error.__cause__ or error)
-        fail(str(error))
+        try:
+            fail(str(error))
+        finally:
+            _leave_others(2)
     except signals.Stopped as stopped:
         print(f"{stopped}; saved; the same command continues", file=sys.stderr)
         raise SystemExit(stopped.status) from None
     except KeyboardInterrupt:
         print("stopped; run the same command again to continue", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _leave_others(status: int) -> None:
+    """Ends a process that is one of several: they are not waited for."""
+    joining = sys.modules.get("wae_jax.runtime.joining")  # else it has joined nobody
+    if joining:
+        joining.fail(status)
 
 
 def _print_any_file_name() -> None:

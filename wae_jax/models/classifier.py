@@ -183,6 +183,25 @@ def build_model(
     return model
 
 
+def rematerialised(model: Classifier) -> Classifier:
+    """A model with the same variables whose trunks keep less for the gradients, and recompute it.
+
+    It is for training alone: what reads a model's program (export, MACs) wants the plain one.
+
+    Raises:
+        UserError: a trunk is a user's own module.
+    """
+    trunks = [model.backbone, model.light]
+    for trunk in trunks:
+        if isinstance(trunk, Adapted):
+            raise UserError(
+                f"rematerialise knows no blocks of {type(trunk.module).__name__}; use flax's "
+                "nn.remat in it, on the blocks that are to be computed again"
+            )
+    backbone, light = (trunk and trunk.clone(rematerialise=True) for trunk in trunks)
+    return model.clone(backbone=backbone, light=light)
+
+
 def run(
     model: Classifier,
     variables: Any,

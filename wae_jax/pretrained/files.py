@@ -39,6 +39,11 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except MemoryError as error:
+        size = path.stat().st_size / 1e9
+        raise UserError(
+            f"there is not enough memory for {path}, which has {size:.1f} GB"
+        ) from error
     except (safetensors.SafetensorError, OSError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is not a readable safetensors file: {error}") from error
 
@@ -125,6 +130,9 @@ def _read_layers_model(path: Path) -> KerasFile:
         ) from error
     arrays = {}
     for shards, weights in groups:
+        negative = [name for name, _, shape, _ in weights if min(shape, default=0) < 0]
+        if negative:
+            raise UserError(f"{path}: the shape of {negative[0]!r} has a negative size")
         odd = [name for name, dtype, _, quantised in weights if dtype != "float32" or quantised]
         if odd:
             raise UserError(
@@ -144,13 +152,14 @@ def _read_shards(model: Path, names: list[str], count: int) -> np.ndarray:
     """The ``count`` float32 numbers that the files ``names`` beside ``model`` hold together."""
     parts = []
     for name in names:
-        if Path(name).name != name or "\0" in name or names.count(name) > 1:
+        if Path(name).name != name or names.count(name) > 1:
             raise UserError(f"{model} names the file {name!r}, which is not beside it, or twice")
         try:
             with open_regular(model.parent / name) as file:
                 parts.append(file.read())
-        except (OSError, ValueError) as error:
-            raise UserError(f"cannot read the file {name!r} beside {model}: {error}") from error
+        except (OSError, ValueError) as error:  # ValueError: no name that a file can have
+            reason = getattr(error, "strerror", None) or error
+            raise UserError(f"cannot read {name!r} beside {model}: {reason}") from error
     data = b"".join(parts)
     if len(data) != 4 * count:
         raise UserError(

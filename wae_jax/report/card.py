@@ -113,7 +113,7 @@ def _stage(stage: StageSettings) -> str:
     length = f"{stage.steps:,} steps" if stage.steps else f"{stage.epochs:g} epochs"
     parts = [
         f"{length} of batches of {stage.batch_size}",
-        f"{stage.optimizer} at {stage.learning_rate:g}, {stage.schedule}",
+        f"{stage.optimizer} at {stage.peak_rate:g}, {stage.schedule}",
         f"weight decay {stage.weight_decay:g}",
     ]
     if stage.trains != ".*":

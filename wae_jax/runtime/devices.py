@@ -4,6 +4,7 @@ Both give the same result (a test holds them to it). ``jit`` is the default; ``p
 state with a leading device axis, and needs a model made with ``axis_name=AXIS``.
 """
 
+import dataclasses
 import functools
 import importlib.util
 import os
@@ -16,8 +17,12 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from wae_jax.config import ParallelSettings
 from wae_jax.errors import UserError
+from wae_jax.runtime import joining
 
 AXIS = "data"
+# XLA's CPU compiler takes the barriers away that keep it from computing only once what
+# rematerialisation computes twice, and merges the two again; without this pass it leaves them.
+KEEP_BARRIERS = {"xla_disable_hlo_passes": "cse_barrier_expander"}
 AUTO = "auto"  # a coordinator that jax is to find
 
 
@@ -36,26 +41,15 @@ def start(settings: ParallelSettings) -> None:
         return
     # Its handler of SIGTERM would take the place of the program's own.
     jax.config.update("jax_enable_preemption_service", False)
-    asked = settings.coordinator == AUTO
-    limits: dict[str, Any] = {
-        "heartbeat_timeout_seconds": settings.timeout_s,
-        "shutdown_timeout_seconds": settings.timeout_s,
-    }
-    join: Callable[[], None]
-    if settings.coordinator and not asked:
-        join = functools.partial(
-            jax.distributed.initialize,
-            settings.coordinator,
-            settings.num_processes,
-            settings.process_id,
-            **limits,
-        )
-    elif asked or _started_with_others():
-        join = functools.partial(jax.distributed.initialize, **limits)
+    where: tuple[str, int, int] | None
+    if settings.coordinator not in ("", AUTO):
+        where = settings.coordinator, settings.num_processes, settings.process_id
+    elif settings.coordinator or _started_with_others():
+        where = _found_out()
     else:
         return
     try:
-        join()
+        joining.join(where, settings.timeout_s)
     except (RuntimeError, ValueError) as error:
         if not settings.coordinator and not _in_slurm_step():
             return  # libtpu is installed, but this is no pod
@@ -88,6 +82,23 @@ def _check(settings: ParallelSettings) -> None:
         )
 
 
+def _found_out() -> tuple[str, int, int] | None:
+    """Address of process 0, number of processes and which this is, where jax finds them out.
+
+    It does not say so in public; None leaves all to it.
+    """
+    try:
+        from jax._src.clusters import ClusterEnv
+
+        found = ClusterEnv.auto_detect_unset_distributed_params(None, None, None, None, None, 300)
+        address, count, process, _ = found
+    except Exception:  # whatever it is, jax will meet it again, and say so
+        return None
+    if address is None or count is None or process is None:
+        return None
+    return address, int(count), int(process)
+
+
 def _in_slurm_step() -> bool:
     """Whether ``srun`` started several of this process."""
     return int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
@@ -99,6 +110,28 @@ def _started_with_others() -> bool:
         importlib.util.find_spec("libtpu") is not None
         and os.environ.get("JAX_PLATFORMS", "tpu").startswith("tpu")
     )
+
+
+def compiler_options(device: jax.Device, rematerialise: bool) -> dict[str, Any] | None:
+    """What ``jax.jit`` needs for a step that computes parts of the network again."""
+    return dict(KEEP_BARRIERS) if rematerialise and device.platform == "cpu" else None
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainStep:
+    """A compiled step, called as ``step(state, batch)``, with the constants that it reads."""
+
+    compiled: Any
+    constants: Any
+
+    def __call__(self, state, batch):
+        """The next state, and the step's metrics; ``state`` is donated."""
+        return self.compiled(state, batch, self.constants)
+
+    def temporary_bytes(self, state, batch) -> int:
+        """Scratch memory of the program for such arguments on each device, as XLA tells it."""
+        program = self.compiled.lower(state, batch, self.constants).compile()
+        return program.memory_analysis().temp_size_in_bytes
 
 
 class Parallel:
@@ -150,7 +183,9 @@ class Parallel:
 
         return jax.tree.map_with_path(of, state)
 
-    def compile_train_step(self, step: Callable, constants=None, state=None) -> Callable:
+    def compile_train_step(
+        self, step: Callable, constants=None, state=None, *, rematerialise: bool = False
+    ) -> "TrainStep":
         """``step(state, batch, constants, *, axis_name)`` -> compiled ``step(state, batch)``.
 
         The state passed in is donated.
@@ -160,6 +195,7 @@ class Parallel:
             constants: arrays that every step reads (a teacher's variables); put on all devices
                 once, and arguments of the program, not part of its code.
             state: one that the step will get; needed with ``shard_optimizer``.
+            rematerialise: the step computes parts of the network again, for memory's sake.
         """
         if self.mode == "pmap":
             compiled = jax.pmap(
@@ -175,10 +211,11 @@ class Parallel:
                 in_shardings=(where, self.batch_sharding, self.replicated),
                 out_shardings=(where, self.replicated),
                 donate_argnums=0,
+                compiler_options=compiler_options(self.devices[0], rematerialise),
             )
         if constants is not None:
             constants = self.put_state(constants)
-        return lambda state, batch: compiled(state, batch, constants)
+        return TrainStep(compiled, constants)
 
     def compile_eval_step(self, step: Callable) -> Callable:
         """``step(variables, batch) -> sums``, compiled for :meth:`put_eval_batch`'s batches."""

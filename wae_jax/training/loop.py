@@ -234,7 +234,10 @@ def _compile_step(
         devices = run.parallel.devices
         share = stage.settings.batch_size // (len(devices) * stage.settings.accumulate)
         constants = teacher.laid_out(share, devices[0].platform)
-    return run.parallel.compile_train_step(step, constants=constants, state=state), state
+    compiled = run.parallel.compile_train_step(
+        step, constants=constants, state=state, rematerialise=stage.settings.rematerialise
+    )
+    return compiled, state
 
 
 def _open_loader(run: Run, stage: Stage, first: int) -> data.TrainLoader:

@@ -11,8 +11,9 @@ def make_schedule(stage: Stage) -> optax.Schedule:
 
     Linear warm-up over ``warmup_epochs``, then "constant"; "step" (times ``step_factor`` every
     ``step_epochs``); "cosine" or "linear" down to ``final_fraction`` of the peak at the last step.
+    The peak is the settings' ``peak_rate``.
     """
-    s = stage.settings
+    s, peak = stage.settings, stage.settings.peak_rate
     warmup = min(round(s.warmup_epochs * stage.steps_per_epoch), stage.steps - 1)
     rest = stage.steps - warmup
     if s.schedule == "step":
@@ -21,18 +22,18 @@ def make_schedule(stage: Stage) -> optax.Schedule:
         boundaries = {
             b - warmup: s.step_factor for b in range(every, stage.steps, every) if b > warmup
         }
-        main = optax.piecewise_constant_schedule(s.learning_rate, boundaries)
+        main = optax.piecewise_constant_schedule(peak, boundaries)
     elif s.schedule == "cosine":
-        main = optax.cosine_decay_schedule(s.learning_rate, rest, alpha=s.final_fraction)
+        main = optax.cosine_decay_schedule(peak, rest, alpha=s.final_fraction)
     elif s.schedule == "linear":
-        main = optax.linear_schedule(s.learning_rate, s.learning_rate * s.final_fraction, rest)
+        main = optax.linear_schedule(peak, peak * s.final_fraction, rest)
     else:
-        main = optax.constant_schedule(s.learning_rate)
+        main = optax.constant_schedule(peak)
     if warmup == 0:
         return main
     # The first step must not have rate 0, or it would be lost.
-    first = s.learning_rate / (warmup + 1)
-    ramp = optax.linear_schedule(first, s.learning_rate, warmup)
+    first = peak / (warmup + 1)
+    ramp = optax.linear_schedule(first, peak, warmup)
     return optax.join_schedules([ramp, main], [warmup])
 
 

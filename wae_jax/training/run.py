@@ -15,7 +15,13 @@ from wae_jax.checkpoints.writer import Writer
 from wae_jax.config import DataSettings, Settings, settings_from_config
 from wae_jax.errors import UserError
 from wae_jax.evaluation.evaluator import Evaluator
-from wae_jax.models.classifier import Classifier, build_model, init_variables, variable_shapes
+from wae_jax.models.classifier import (
+    Classifier,
+    build_model,
+    init_variables,
+    rematerialised,
+    variable_shapes,
+)
 from wae_jax.models.frontends import WAE
 from wae_jax.pretrained import Imported
 from wae_jax.pretrained.checkpoint import adopt_pretrained
@@ -97,6 +103,8 @@ def open_run(
     )
     evaluated = network()
     check_patterns(plan, evaluated, settings.data.image_size)
+    if any(stage.settings.rematerialise for stage in plan):
+        rematerialised(evaluated)  # an error now, not in a later stage
     evaluator = Evaluator(
         evaluated, settings.data, settings.data.eval_split, parallel, source.info.classes
     )

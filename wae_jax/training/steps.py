@@ -11,7 +11,7 @@ import optax
 from wae_jax.checkpoints.state import TEACHER_MAP, TrainState
 from wae_jax.config import DistillSettings, LossSettings, StageSettings
 from wae_jax.evaluation import metrics
-from wae_jax.models.classifier import Classifier
+from wae_jax.models.classifier import Classifier, rematerialised
 from wae_jax.models.outputs import Outputs
 from wae_jax.training import average, frozen, losses
 from wae_jax.training.distill import Lesson, teach
@@ -124,6 +124,8 @@ def make_train_step(
     """
     rng = jax.random.key(seed)
     norms = frozen.of_norms(labels, stage.statistics)
+    if stage.rematerialise:
+        model = rematerialised(model)
 
     def gradients(state: TrainState, batch_stats, batch, dropout, teacher_variables, axis_name):
         """Of a batch or a part of it: gradients, metrics, and the batch statistics after it."""

@@ -94,6 +94,18 @@ def test_a_flipped_byte_is_named(field, offset, tfrecords, tmp_path):
     assert not any(".partial" in name for name in written)
 
 
+@pytest.mark.parametrize("damage", ["flipped", "lost"])
+def test_damaged_label_names_are_seen(damage, tfrecords, tmp_path):
+    names = tfrecords / "label.labels.txt"
+    content = bytearray(names.read_bytes())
+    if damage == "flipped":
+        content[300] ^= 1
+    names.write_bytes(content[:-11] if damage == "lost" else content)
+    with pytest.raises(UserError, match=r"label names in .* are damaged: .* where ImageNet has"):
+        convert_tfrecord(tfrecords, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_cut_short(tfrecords, tmp_path):
     path = tfrecords / SHARD
     data = path.read_bytes()

@@ -43,6 +43,7 @@ def convert_tfrecord(
     """
     source, final = (Path(path).expanduser().absolute() for path in (source, target))
     info = _read_info(source)
+    _check_label_names(source, info)
     if workspace.is_finished(final):
         return final
     with workspace.open_workspace(final) as work:
@@ -140,6 +141,23 @@ def _size_and_time(file: Path) -> tuple[int, int]:
     except OSError as error:
         raise UserError(f"the shard {file} is missing") from error
     return status.st_size, status.st_mtime_ns
+
+
+def _check_label_names(source: Path, info: tfds.core.DatasetInfo) -> None:
+    """Raises UserError where ImageNet's classes have other names than they have: a damaged file.
+
+    The names are in a text file without a checksum; those of other data sets nobody knows.
+    """
+    if info.name != "imagenet2012":
+        return
+    names = info.features["label"].names
+    own = tfds.builder("imagenet2012").info.features["label"].names
+    wrong = [pair for pair in zip(names, own, strict=False) if pair[0] != pair[1]]
+    if wrong or len(names) != len(own):
+        found, right = wrong[0] if wrong else (f"{len(names)} names", f"{len(own)}")
+        raise UserError(
+            f"the label names in {source} are damaged: {found!r} where ImageNet has {right!r}"
+        )
 
 
 def _copy_metadata(source: Path, target: Path) -> None:

@@ -127,6 +127,7 @@ class ResNet(nn.Module):
         halve_after_stem: what the stem makes, its pool included, is averaged over 2x2 pixels.
         folded: no norms, convs with biases (inference form).
         slice_pool: how the pool is computed, see :func:`wae_jax.models.pooling.max_pool`.
+        rematerialise: the gradients keep the blocks' inputs alone, and compute the rest again.
     """
 
     kind: str
@@ -141,6 +142,7 @@ class ResNet(nn.Module):
     norm_epsilon: float = BATCH_NORM_EPSILON
     folded: bool = False
     slice_pool: bool | None = None
+    rematerialise: bool = False
     dtype: jnp.dtype = jnp.float32
     axis_name: str | None = None
 
@@ -174,11 +176,16 @@ class ResNet(nn.Module):
             x = max_pool(x, 3, padding=(height, width), slices=self.slice_pool)
         if self.halve_after_stem:
             x = halve(x)
+
+        def apply(block, x):
+            return block(x, train=train)
+
+        apply = nn.remat(apply) if self.rematerialise else apply
         for s, count in enumerate(self.blocks):
             for b in range(count):
                 stride = 2 if s > 0 and b == 0 else 1
                 name = f"stage{s + 1}_block{b + 1}"
-                x = Block(
+                block = Block(
                     kind=self.kind,
                     filters=base * 2**s,
                     widths=_of_block(name, self.widths),
@@ -190,7 +197,8 @@ class ResNet(nn.Module):
                     dtype=self.dtype,
                     axis_name=self.axis_name,
                     name=name,
-                )(x, train=train)
+                )
+                x = apply(block, x)
         return x
 
 

@@ -41,6 +41,8 @@ class VGG(nn.Module):
         round_up: pools round odd sizes up, as in Caffe and the released network.
         slice_pool: how pools are computed, see :func:`wae_jax.models.pooling.max_pool`.
         halve_after_stem: the first conv's features are averaged over 2x2 pixels.
+        rematerialise: the gradients keep the inputs of blocks (convs and their pool) alone, and
+            compute the rest again.
     """
 
     plan: str
@@ -51,25 +53,35 @@ class VGG(nn.Module):
     round_up: bool = False
     halve_after_stem: bool = False
     slice_pool: bool | None = None
+    rematerialise: bool = False
     norm_epsilon: float = BATCH_NORM_EPSILON
     dtype: jnp.dtype = jnp.float32
     axis_name: str | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        names, is_stem, pools = iter(vgg_convs(self.plan)), self.halve_after_stem, 0
-        widths, ranks = dict(self.widths), dict(self.ranks)
-        for item in self.plan.split():
-            if item == "M":
-                height, width = ((0, side % 2 if self.round_up else 0) for side in x.shape[1:3])
-                x = max_pool(x, 2, padding=(height, width), slices=self.slice_pool)
-                pools += 1
-                if 0 in x.shape:
-                    raise UserError(
-                        f"the image is too small for this VGG: nothing is left after {pools} pools"
-                    )
-                continue
-            name = next(names)
+        blocks = self.plan.split("M")
+        for number, convs in enumerate(blocks, start=1):
+
+            def block(module, x, number=number, convs=convs):
+                x = module._convs(x, number, convs.split(), train=train)
+                return x if number == len(blocks) else module._pool(x)
+
+            # Without convs there is nothing to compute again.
+            remat = self.rematerialise and convs.strip()
+            x = (nn.remat(block) if remat else block)(self, x)
+            if 0 in x.shape:
+                raise UserError(
+                    f"the image is too small for this VGG: nothing is left after {number} pools"
+                )
+        return x
+
+    @nn.nowrap
+    def _convs(self, x: jax.Array, block: int, items: list[str], *, train: bool) -> jax.Array:
+        """The convs of a block, counted from 1; items: their widths in the plan."""
+        widths, ranks, stem = dict(self.widths), dict(self.ranks), vgg_convs(self.plan)[0]
+        for index, item in enumerate(items, start=1):
+            name = f"conv{block}_{index}"
             x = conv_layer(
                 widths.get(name, max(1, round(int(item) * self.width))),
                 3,
@@ -86,6 +98,11 @@ class VGG(nn.Module):
                     name=name.replace("conv", "norm"),
                 )(x, train=train)
             x = nn.relu(x)
-            if is_stem:
-                x, is_stem = halve(x), False
+            if self.halve_after_stem and name == stem:
+                x = halve(x)
         return x
+
+    @nn.nowrap
+    def _pool(self, x: jax.Array) -> jax.Array:
+        height, width = ((0, side % 2 if self.round_up else 0) for side in x.shape[1:3])
+        return max_pool(x, 2, padding=(height, width), slices=self.slice_pool)
