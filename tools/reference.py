@@ -128,7 +128,8 @@ def options_of(module: ModuleType) -> list[tuple[str, list[tuple[str, str, str]]
     """``(name of the subcommand or empty, [(option, default, meaning)])`` of a command's module."""
     if hasattr(module, "FLAGS"):
         flags = (module.FLAGS[name] for name in module.FLAGS)
-        return [("", [_flag(flag) for flag in flags])]
+        needed = getattr(module, "REQUIRED", ())
+        return [("", [_flag(flag, flag.name in needed) for flag in flags])]
     parser = parser_of(module)
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
@@ -154,13 +155,14 @@ def parser_of(module: ModuleType) -> argparse.ArgumentParser:
     raise AssertionError(f"{module.__name__} has neither FLAGS nor a Parser")
 
 
-def _flag(flag: Any) -> tuple[str, str, str]:
+def _flag(flag: Any, needed: bool) -> tuple[str, str, str]:
     choices = getattr(flag.parser, "enum_values", None)
     option = f"--{flag.name}" + (f"={'|'.join(choices)}" if choices else "")
     default = flag.default
     if isinstance(default, list):
         default = ",".join(default)
-    return option, "" if default in (None, "", False) else str(default), flag.help
+    shown = "" if default in (None, "", False) else str(default)
+    return option, "needed" if needed else shown, flag.help
 
 
 def _actions(parser: argparse.ArgumentParser) -> list[tuple[str, str, str]]:

@@ -14,6 +14,7 @@ from wae_jax.checkpoints.state import TrainState, new_state
 from wae_jax.config import DataSettings, Settings, settings_from_config
 from wae_jax.errors import UserError
 from wae_jax.evaluation.evaluator import Evaluator
+from wae_jax.models.backbones import build_backbone
 from wae_jax.models.classifier import Classifier, build_model, init_variables, variable_shapes
 from wae_jax.models.frontends import WAE
 from wae_jax.pretrained import Imported
@@ -84,6 +85,7 @@ def open_run(
     settings, pretrained = adopt_pretrained(settings, meta)
     changed = check_workdir(folder, settings, meta, changes=changes)
     parallel = Parallel(settings.parallel)
+    build_backbone(settings.model.backbone)  # a wrong name is told before data are looked for
     source = _open_source(settings.data)
     origin = folders.find(settings.restore) if settings.restore and found is None else None
     plan = _plan(settings, source, parallel)
