@@ -5,7 +5,7 @@ DOCS_VENV := .venv-docs
 RUN := $(VENV)/bin/python
 export WAE_JAX_CACHE ?= $(CURDIR)/.cache/wae_jax
 
-.PHONY: quickstart study distillation test test-slow test-nightly lint results check-results docs dist requirements clean
+.PHONY: quickstart study distillation test test-slow test-nightly lint results tables check-results docs dist requirements clean
 
 # Trains full resolution, low resolution and WAE on CIFAR-10 and sets them side by side.
 quickstart: $(VENV)/ready
@@ -43,8 +43,13 @@ lint: $(VENV)/ready-dev
 	$(VENV)/bin/mypy
 	$(RUN) tools/tables.py check
 
-# Tables of README and docs as the CSV files in results/ have them; check-results only compares.
+# Measures what results/ holds (hours; stopped, it goes on), and writes the tables of README and docs.
 results: $(VENV)/ready
+	$(RUN) tools/measure.py
+	$(RUN) tools/tables.py write
+
+# Tables as the CSV files in results/ have them; check-results only compares.
+tables: $(VENV)/ready
 	$(RUN) tools/tables.py write
 
 check-results: $(VENV)/ready
