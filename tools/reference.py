@@ -5,6 +5,7 @@ import ast
 import dataclasses
 import importlib
 import io
+import re
 import tokenize
 import typing
 from collections.abc import Iterator, Mapping
@@ -157,12 +158,13 @@ def parser_of(module: ModuleType) -> argparse.ArgumentParser:
 
 def _flag(flag: Any, needed: bool) -> tuple[str, str, str]:
     choices = getattr(flag.parser, "enum_values", None)
-    option = f"--{flag.name}" + (f"={'|'.join(choices)}" if choices else "")
+    option = f"--{flag.name}" + (f"={{{','.join(choices)}}}" if choices else "")
     default = flag.default
     if isinstance(default, list):
         default = ",".join(default)
     shown = "" if default in (None, "", False) else str(default)
-    return option, "needed" if needed else shown, flag.help
+    said = re.sub(r"^<\S+>: ", "", flag.help)  # absl puts the choices before it
+    return option, "needed" if needed else shown, said
 
 
 def _actions(parser: argparse.ArgumentParser) -> list[tuple[str, str, str]]:
@@ -172,7 +174,7 @@ def _actions(parser: argparse.ArgumentParser) -> list[tuple[str, str, str]]:
             continue
         option = ", ".join(action.option_strings) or str(action.metavar or action.dest)
         if action.choices:
-            option += f"={'|'.join(map(str, action.choices))}"
+            option += f"={{{','.join(map(str, action.choices))}}}"
         shown = action.default not in (None, "", (), False, argparse.SUPPRESS)
         shown = shown and "default:" not in (action.help or "") and action.dest != "workers"
         default = action.default
