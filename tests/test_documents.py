@@ -101,6 +101,21 @@ def test_a_wrong_digit_fails_and_is_written_right(root, tmp_path, monkeypatch, c
     assert tables.main(tmp_path) == 1
 
 
+def test_figures_in_the_text_are_those_of_the_table(root):
+    row = tables.read_rows(root / "results" / "cifar10_early.csv")["wae-early"]
+
+    def points(column):
+        return f"{100 * float(row[column]):.1f}"
+
+    one, many = "above_curve", "above_curve_batch_32"
+    text = " ".join((root / "README.md").read_text().split())
+    assert (
+        f"At equal time `wae-early` is {points(one)} points above plain low resolution at batch 1 "
+        f"(95 % interval {points(f'{one}_low')} to {points(f'{one}_high')}) and {points(many)} at "
+        f"batch 32 ({points(f'{many}_low')} to {points(f'{many}_high')})."
+    ) in text
+
+
 @pytest.mark.parametrize(
     "description, words",
     [

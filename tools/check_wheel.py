@@ -115,8 +115,8 @@ def check(python: str, jax: str, wheel: Path, known: str) -> str:
 
 
 def build() -> Path:
-    """The wheel, made anew in dist/."""
-    run(sys.executable, "-m", "build", "--wheel", "--outdir", "dist", ".")
+    """The wheel, made anew in dist/ from the source archive beside it."""
+    run(sys.executable, "-m", "build", "--outdir", "dist", ".")
     return max((ROOT / "dist").glob("*.whl"), key=lambda path: path.stat().st_mtime)
 
 
