@@ -5,7 +5,7 @@ DOCS_VENV := .venv-docs
 RUN := $(VENV)/bin/python
 export WAE_JAX_CACHE ?= $(CURDIR)/.cache/wae_jax
 
-.PHONY: quickstart study distillation test test-slow test-nightly lint results check-results docs clean
+.PHONY: quickstart study distillation test test-slow test-nightly lint results tables check-results docs dist requirements clean
 
 # Trains full resolution, low resolution and WAE on CIFAR-10 and sets them side by side.
 quickstart: $(VENV)/ready
@@ -43,8 +43,13 @@ lint: $(VENV)/ready-dev
 	$(VENV)/bin/mypy
 	$(RUN) tools/tables.py check
 
-# Tables of README and docs as the CSV files in results/ have them; check-results only compares.
+# Measures what results/ holds (hours; stopped, it goes on), and writes the tables of README and docs.
 results: $(VENV)/ready
+	$(RUN) tools/measure.py
+	$(RUN) tools/tables.py write
+
+# Tables as the CSV files in results/ have them; check-results only compares.
+tables: $(VENV)/ready
 	$(RUN) tools/tables.py write
 
 check-results: $(VENV)/ready
@@ -54,8 +59,25 @@ check-results: $(VENV)/ready
 docs: $(DOCS_VENV)/ready
 	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict --quiet
 
+# What is released: dist/*.whl and dist/*.tar.gz. tools/check_wheel.py tries the wheel.
+dist: $(VENV)/ready-dev
+	rm -rf dist
+	$(RUN) -m build --outdir dist .
+
+# The requirements files, with hashes, from pyproject.toml and *.in. What is pinned stays where it
+# can; make requirements UPGRADE=--upgrade takes the newest of everything.
+PIN = $(VENV)/bin/uv pip compile --quiet $(UPGRADE) --universal --python-version 3.11 \
+  --fork-strategy fewest --generate-hashes --no-annotate --custom-compile-command "make requirements"
+requirements: $(VENV)/ready-dev
+	$(PIN) pyproject.toml -o requirements.txt
+	$(PIN) pyproject.toml requirements-dev.in -c requirements.txt -o requirements-dev.txt \
+	  --extra onnx --extra compress --extra openvino --extra stablehlo
+	$(PIN) pyproject.toml --extra cuda13 -c requirements.txt -o requirements-cuda.txt
+	$(PIN) pyproject.toml --extra tpu -c requirements.txt -o requirements-tpu.txt
+	$(PIN) requirements-docs.in -c requirements.txt -o requirements-docs.txt
+
 clean:
-	rm -rf $(VENV) $(DOCS_VENV) .cache runs build site *.egg-info
+	rm -rf $(VENV) $(DOCS_VENV) .cache runs build dist site *.egg-info
 
 $(VENV)/ready: requirements.txt
 	$(PYTHON) -m venv $(VENV)

@@ -44,14 +44,15 @@ class Page:
             self._events.append((method, params))
         return message
 
-    def open(self, file: Path, *, width: int, scheme: str) -> None:
-        """Loads a file in a window of this width, in the scheme "light" or "dark"."""
+    def open(self, page: Path | str, *, width: int, scheme: str) -> None:
+        """Loads a file or address in a window of this width, in the scheme "light" or "dark"."""
         metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
         self.call("Emulation.setDeviceMetricsOverride", **metrics)
         feature = {"name": "prefers-color-scheme", "value": scheme}
         self.call("Emulation.setEmulatedMedia", features=[feature])
         self._events.clear()
-        self.call("Page.navigate", url=file.absolute().as_uri())
+        url = page if isinstance(page, str) else page.absolute().as_uri()
+        self.call("Page.navigate", url=url)
         while not any(method == "Page.loadEventFired" for method, _ in self._events):
             self._receive()
 

@@ -33,6 +33,7 @@ OTHERS = {
     "sbatch": "its script is run by test_several_processes.py, and by test_launch.py",
     "TPU=NAME": "its script is run by test_launch.py",
     "tools/scale.py": "run by test_scale.py",
+    "docker": "no image is built; the Dockerfile is checked by test_release.py",
     ".venv/bin/pre-commit": "installs a git hook in the user's clone",
 }
 
@@ -102,6 +103,21 @@ def test_a_wrong_digit_fails_and_is_written_right(root, tmp_path, monkeypatch, c
     csv.write_text(csv.read_text().replace("0.8071", "0.8171"))
     monkeypatch.setattr("sys.argv", ["tables.py", "check"])
     assert tables.main(tmp_path) == 1
+
+
+def test_figures_in_the_text_are_those_of_the_table(root):
+    row = tables.read_rows(root / "results" / "cifar10_early.csv")["wae-early"]
+
+    def points(column):
+        return f"{100 * float(row[column]):.1f}"
+
+    one, many = "above_curve", "above_curve_batch_32"
+    text = " ".join((root / "README.md").read_text().split())
+    assert (
+        f"At equal time `wae-early` is {points(one)} points above plain low resolution at batch 1 "
+        f"(95 % interval {points(f'{one}_low')} to {points(f'{one}_high')}) and {points(many)} at "
+        f"batch 32 ({points(f'{many}_low')} to {points(f'{many}_high')})."
+    ) in text
 
 
 @pytest.mark.parametrize(
@@ -191,7 +207,7 @@ def test_config_keys_named_in_the_text_exist(root):
         text = FENCE.sub("", document.read_text())  # commands are parsed above
         for name in re.findall(r"\bconfig\.([a-z_]\w*(?:\.\w+)*)", text):
             name = name.replace("stages.NAME.", "stages.joint.")
-            known = name in keys | groups | {"py", "md"}
+            known = name in keys | groups | {"py", "md", "json"}
             assert known, f"{document.name}: config.{name}"
 
 
@@ -211,7 +227,7 @@ def test_reference_has_every_config_key_with_its_comment():
 def test_reference_has_every_command_and_option():
     page = reference.commands()
     assert re.findall(r"^## (.+)$", page, re.M) == list(COMMANDS)
-    for option in ("--top", "--batch_sizes", "--devices=cpu\\|gpu\\|tpu", "--checkpoint", "--in"):
+    for option in ("--top", "--batch_sizes", "--devices={cpu,gpu,tpu}", "--checkpoint", "--in"):
         assert f"| `{option}" in page, option
     assert re.findall(r"^### (.+)$", page, re.M) == ["imagenet2012", "tfrecord", "folder"]
 

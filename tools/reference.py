@@ -5,6 +5,7 @@ import ast
 import dataclasses
 import importlib
 import io
+import re
 import tokenize
 import typing
 from collections.abc import Iterator, Mapping
@@ -128,7 +129,8 @@ def options_of(module: ModuleType) -> list[tuple[str, list[tuple[str, str, str]]
     """``(name of the subcommand or empty, [(option, default, meaning)])`` of a command's module."""
     if hasattr(module, "FLAGS"):
         flags = (module.FLAGS[name] for name in module.FLAGS)
-        return [("", [_flag(flag) for flag in flags])]
+        needed = getattr(module, "REQUIRED", ())
+        return [("", [_flag(flag, flag.name in needed) for flag in flags])]
     parser = parser_of(module)
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
@@ -154,13 +156,15 @@ def parser_of(module: ModuleType) -> argparse.ArgumentParser:
     raise AssertionError(f"{module.__name__} has neither FLAGS nor a Parser")
 
 
-def _flag(flag: Any) -> tuple[str, str, str]:
+def _flag(flag: Any, needed: bool) -> tuple[str, str, str]:
     choices = getattr(flag.parser, "enum_values", None)
-    option = f"--{flag.name}" + (f"={'|'.join(choices)}" if choices else "")
+    option = f"--{flag.name}" + (f"={{{','.join(choices)}}}" if choices else "")
     default = flag.default
     if isinstance(default, list):
         default = ",".join(default)
-    return option, "" if default in (None, "", False) else str(default), flag.help
+    shown = "" if default in (None, "", False) else str(default)
+    said = re.sub(r"^<\S+>: ", "", flag.help)  # absl puts the choices before it
+    return option, "needed" if needed else shown, said
 
 
 def _actions(parser: argparse.ArgumentParser) -> list[tuple[str, str, str]]:
@@ -170,7 +174,7 @@ def _actions(parser: argparse.ArgumentParser) -> list[tuple[str, str, str]]:
             continue
         option = ", ".join(action.option_strings) or str(action.metavar or action.dest)
         if action.choices:
-            option += f"={'|'.join(map(str, action.choices))}"
+            option += f"={{{','.join(map(str, action.choices))}}}"
         shown = action.default not in (None, "", (), False, argparse.SUPPRESS)
         shown = shown and "default:" not in (action.help or "") and action.dest != "workers"
         default = action.default

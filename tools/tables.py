@@ -20,6 +20,7 @@ alone are one: their columns get the ending ``_batch_N``. With several files a c
 
 import argparse
 import csv
+import json
 import re
 import sys
 from pathlib import Path
@@ -27,6 +28,17 @@ from types import SimpleNamespace
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = re.compile(r"(<!-- table (.*?)-->\n)(.*?)(<!-- end of table -->)", re.S)
+# Measured before environments held command and commit; docs/results.md has their commands. A file
+# that is measured again leaves this list.
+OLDER = (
+    "cifar10",
+    "cifar10_early",
+    "data_bench",
+    "distillation",
+    "quickstart",
+    "resnet50_cpu",
+    "vgg16_cpu",
+)
 NAMES = {
     "full": "full resolution",
     "lowres": "low resolution",
@@ -152,6 +164,18 @@ def _difference(old: str, new: str) -> str:
     return "1: a row too many or too few"
 
 
+def unfounded(root: Path = ROOT) -> list[str]:
+    """A line for each CSV file of results/ whose environment lacks the commit or the command."""
+    found = []
+    for path in sorted((root / "results").glob("*.csv")):
+        record = path.with_suffix(".env.json")
+        held = json.loads(record.read_text()) if record.exists() else {}
+        lacking = [name for name in ("command", "commit") if not held.get(name)]
+        if lacking and path.stem not in OLDER:
+            found.append(f"results/{path.name}: no {' and no '.join(lacking)} in {record.name}")
+    return found
+
+
 def main(root: Path = ROOT) -> int:
     """Runs the program; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -175,6 +199,9 @@ def main(root: Path = ROOT) -> int:
         elif new != old:
             print(f"{path.relative_to(root)}:{_difference(old, new)}", file=sys.stderr)
             status = 1
+    for complaint in unfounded(root):
+        print(complaint, file=sys.stderr)
+        status = 1
     print(f"{count} tables from results/ " + ("compared" if what == "check" else "are up to date"))
     return status
 

@@ -4,6 +4,7 @@
 import importlib
 import sys
 
+from wae_jax import __version__
 from wae_jax.runtime import signals
 
 # Each has its module in wae_jax.commands, with dashes as underscores.
@@ -40,20 +41,25 @@ def main() -> None:
     """Runs the command that the command line names; imports only what it needs."""
     from wae_jax.commands import completion
     from wae_jax.runtime.console import fail
+    from wae_jax.schema.fields import hint
 
     if completion.wanted():
         completion.complete_commands(COMMANDS, lambda name: _module(name).main([]))
     if not sys.argv[1:]:
         fail(f"name a command, one of: {', '.join(COMMANDS)}; see wae-jax --help")
     name, *arguments = sys.argv[1:]
-    if name in ("--help", "-help", "-h"):
+    if name == "--version":
+        print(f"wae-jax {__version__}")
+        return
+    if name in ("--help", "-help", "-h", "help"):
         print("usage: wae-jax COMMAND [OPTIONS]\n\ncommands:")
         for command, summary in COMMANDS.items():
             print(f"  {command:<15} {summary}")
         print("\nwae-jax COMMAND --help shows the options of one, with an example.")
         return
     if name not in COMMANDS:
-        fail(f"no command {name!r}; there are: {', '.join(COMMANDS)}; see wae-jax --help")
+        meant = hint(name, COMMANDS, shown=str)
+        fail(f"no command {name!r}{meant}; there are: {', '.join(COMMANDS)}; see wae-jax --help")
     _module(name).main(arguments)
 
 

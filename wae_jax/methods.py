@@ -4,6 +4,8 @@ import re
 
 from ml_collections import ConfigDict
 
+from wae_jax.schema.fields import hint
+
 METHODS = (
     "full",
     "lowres",
@@ -43,8 +45,9 @@ def set_method(config: ConfigDict, method: str) -> ConfigDict:
         frontend.update(name="downsample", size=int(side[1]))
     elif method not in METHODS:
         raise ValueError(
-            f"no variant {method!r}; there are: {', '.join(METHODS)}, and lowres-SIZE with any "
-            f"size below the image's {config.data.image_size} pixels"
+            f"no variant {method!r}{hint(method, METHODS)}; there are: "
+            f"{', '.join(METHODS)}, and lowres-SIZE with any size below the image's "
+            f"{config.data.image_size} pixels"
         )
     elif method == "full":
         frontend.name = "identity"

@@ -32,7 +32,7 @@ def python(root, env, code, *arguments, **options):
 
 def test_the_table_has_every_command(root):
     modules = {path.stem for path in (root / "wae_jax" / "commands").glob("*.py")}
-    helpers = {"__init__", "completion", "flags", "options"}
+    helpers = {"__init__", "completion", "config_files", "flags", "mistakes", "options"}
     assert {name.replace("-", "_") for name in program.COMMANDS} == modules - helpers
 
 

@@ -288,5 +288,6 @@ def test_config_keys_are_set_for_all_variants(config_file, succeed, refuse, monk
     assert {settings.stages["joint"].steps for settings in seen.values()} == {9}
     assert {settings.data.workers for settings in seen.values()} == {1}
     assert {s.model.frontend.name for s in seen.values()} == {"identity", "wae"}
-    refuse(["no such key", "nonsense"], *options, "--only=train", "--config.nonsense=1")
-    refuse(["unrecognized"], *options, "--only=train", "--stages.joint.steps=9")
+    refuse(["no key nonsense"], *options, "--only=train", "--config.nonsense=1")
+    meant = "no option --stages.joint.steps (did you mean --config.stages.STAGE.steps?)"
+    refuse([meant], *options, "--only=train", "--stages.joint.steps=9")

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from wae_jax.errors import UserError
-from wae_jax.runtime import cache, process
+from wae_jax.runtime import cache, origin, process
 from wae_jax.runtime.machine import cpu_model, cpu_threads, usable_cores
 
 PACKAGES = ("jax", "jaxlib", "flax", "numpy", "torch", "onnxruntime", "openvino")
@@ -34,7 +34,7 @@ def device_name(device: jax.Device) -> str:
 
 
 def environment(device: jax.Device) -> dict[str, Any]:
-    """Versions, flags, threads, processor, device and date, as JSON-able values.
+    """Command, versions, flags, threads, processor, device and date, as JSON-able values.
 
     A package that is not installed has version None. ``load_average`` is the machine's own of the
     last minute, see :func:`busy_warning`.
@@ -46,6 +46,8 @@ def environment(device: jax.Device) -> dict[str, Any]:
         except importlib.metadata.PackageNotFoundError:
             versions[package] = None
     return {
+        "command": origin.command(),
+        "commit": origin.commit(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         **versions,

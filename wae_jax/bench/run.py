@@ -14,9 +14,12 @@ from wae_jax.bench.networks import Network, build_network
 from wae_jax.bench.timing import Call, time_in_passes
 from wae_jax.bench.torch_peer import PeerRow
 from wae_jax.bench.training import train_job
+from wae_jax.checkpoints import folders
 from wae_jax.config import Settings
 from wae_jax.errors import UserError
+from wae_jax.models.classifier import DTYPES
 from wae_jax.runtime.console import say
+from wae_jax.schema.fields import check_choice
 from wae_jax.schema.trees import plain
 
 QUEUED = 16  # calls that are waited for together, to measure throughput
@@ -95,7 +98,11 @@ def _check(settings: Mapping[str, Settings], options: Options) -> None:
     if not settings or not options.batch_sizes or not options.dtypes:
         raise UserError("name at least one method, batch size and dtype")
     if min(options.batch_sizes) < 1 or not options.seconds > 0 or options.num_classes < 0:
-        raise UserError("batch sizes, seconds and the number of classes must be above 0")
+        raise UserError("--batch_sizes and --seconds must be above 0, --num_classes at least 0")
+    for dtype in options.dtypes:
+        check_choice("--dtypes", dtype, DTYPES)
+    for path in options.checkpoints.values():
+        folders.find(path)
     if options.peer:
         if "float32" not in options.dtypes:
             raise UserError("--peer compares in float32; add it to --dtypes")

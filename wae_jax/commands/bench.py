@@ -21,7 +21,7 @@ from wae_jax.commands.flags import run_with_flags
 from wae_jax.commands.options import PICTURES, check_out
 from wae_jax.config import Settings, settings_from_config
 from wae_jax.errors import UserError
-from wae_jax.methods import set_method
+from wae_jax.methods import METHODS, set_method
 from wae_jax.runtime import cache, process, tables
 from wae_jax.runtime.files import write_atomically
 
@@ -32,7 +32,7 @@ _CONFIG = config_flags.DEFINE_config_file(
 _METHODS = flags.DEFINE_list(
     "methods",
     ["full", "lowres", "wae", "wae-fast"],
-    "Methods to compare, see wae_jax/methods.py.",
+    f"Methods to compare, of: {', '.join(METHODS)}, lowres-SIZE.",
     flag_values=FLAGS,
 )
 _BATCH_SIZES = flags.DEFINE_list("batch_sizes", ["1", "8"], "Images per call.", flag_values=FLAGS)

@@ -10,8 +10,6 @@ import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from absl import flags
-
 _WORDS = "_ARGCOMPLETE"  # set by the shell: how many words the program's own name takes
 _LINE, _POINT = "COMP_LINE", "COMP_POINT"
 _KEYS = "--config."
@@ -49,20 +47,6 @@ def complete(parser: argparse.ArgumentParser) -> None:
         for key, names in config_keys():
             parser.add_argument(f"{_KEYS}{key}", choices=names)
     argcomplete.autocomplete(parser)
-
-
-def complete_flags(values: flags.FlagValues) -> None:
-    """The same for absl's flags."""
-    parser = argparse.ArgumentParser(allow_abbrev=False)
-    for name in values:
-        flag = values[name]
-        choices = getattr(flag.parser, "enum_values", None)
-        if flag.boolean:
-            for option in (f"--{name}", f"--no{name}"):
-                parser.add_argument(option, action="store_true", help=flag.help)
-        else:
-            parser.add_argument(f"--{name}", choices=choices, help=flag.help)
-    complete(parser)
 
 
 def config_keys() -> Iterator[tuple[str, tuple[str, ...] | None]]:

@@ -36,18 +36,20 @@ _JSON = flags.DEFINE_string("json", None, "File for everything measured.", flag_
 _CSV = flags.DEFINE_string(
     "csv", None, "File for the rows; NAME.env.json is written beside it.", flag_values=FLAGS
 )
-flags.mark_flag_as_required("config", flag_values=FLAGS)
+REQUIRED = ("config",)
 
 
 def main(argv: Sequence[str]) -> None:
     """Runs the command on its arguments."""
-    run_with_flags(_data_bench, ["wae-jax data-bench", *argv], FLAGS)
+    run_with_flags(_data_bench, ["wae-jax data-bench", *argv], FLAGS, REQUIRED)
 
 
 def _data_bench() -> None:
     for option, path in (("--json", _JSON.value), ("--csv", _CSV.value)):
         if path:
             check_out(option, path)
+    if not _SECONDS.value > 0:
+        raise UserError(f"--seconds is {_SECONDS.value:g}; it must be above 0")
     settings = settings_from_config(_CONFIG.value)
     import jax
 

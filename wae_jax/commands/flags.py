@@ -1,22 +1,27 @@
 """How all programs start: flags, XLA's settings, and exit status 2 with a line for a mistake."""
 
+import argparse
 import codecs
 import io
 import logging
 import os
+import re
 import select
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from typing import Any, NoReturn
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from wae_jax.commands import completion
+from wae_jax.commands import completion, mistakes
+from wae_jax.commands.config_files import make_config
 from wae_jax.errors import LostProcessError, UserError
 from wae_jax.runtime import process, signals
 from wae_jax.runtime.console import fail
+
+NOT_OURS = ("flagfile", "undefok")  # absl's own flags
 
 
 def start(main: Callable[[], None]) -> None:
@@ -37,18 +42,22 @@ def start(main: Callable[[], None]) -> None:
 
         joining.end(str(error))
     except UserError as error:
-        if os.environ.get("WAE_JAX_TRACEBACK") == "1":
-            traceback.print_exception(error.__cause__ or error)
-        try:
-            fail(str(error))
-        finally:
-            _leave_others(2)
+        _refuse(error)
     except signals.Stopped as stopped:
         print(f"{stopped}; saved; the same command continues", file=sys.stderr)
         raise SystemExit(stopped.status) from None
     except KeyboardInterrupt:
         print("stopped; run the same command again to continue", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _refuse(error: UserError) -> NoReturn:
+    if os.environ.get("WAE_JAX_TRACEBACK") == "1":
+        traceback.print_exception(error.__cause__ or error)
+    try:
+        fail(str(error))
+    finally:
+        _leave_others(2)
 
 
 def _leave_others(status: int) -> None:
@@ -76,7 +85,10 @@ def _end_if_reader_left() -> None:
 
 
 def run_with_flags(
-    main: Callable[[], None], argv: Sequence[str], flag_values: flags.FlagValues
+    main: Callable[[], None],
+    argv: Sequence[str],
+    flag_values: flags.FlagValues,
+    required: Sequence[str] = (),
 ) -> None:
     """Parses absl flags (with their config file) and starts ``main``.
 
@@ -84,23 +96,81 @@ def run_with_flags(
         main: What to do. The docstring of its module is the help's beginning.
         argv: The command line; begins with the program's name.
         flag_values: The flags that ``main`` reads.
+        required: Names of those that must be given.
     """
     if completion.wanted():
-        completion.complete_flags(flag_values)
+        completion.complete(parser_of(flag_values, required))
+    program = argv[0]
     if {"--help", "-help", "-h"} & set(argv):
-        print(f"{sys.modules[main.__module__].__doc__}\n{flag_values.get_help()}")
+        parser_of(
+            flag_values,
+            required,
+            prog=program,
+            description=sys.modules[main.__module__].__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        ).print_help()
         raise SystemExit(0)
     # Overrides must follow the config they change: let users write them in any order. The config
     # flag looks for its overrides in sys.argv.
-    options = sorted(argv[1:], key=lambda a: not a.startswith(("--config=", "-config=")))
-    sys.argv = [argv[0], *options]
-    for argument in options:
-        name, _, value = argument.lstrip("-").partition("=")
-        path = value.partition(":")[0]
-        if name == "config" and value and not Path(path).is_file():
-            fail(f"no config file {path}")
-    _parse(flag_values)
+    options = sorted(_joined(argv[1:]), key=lambda option: not _is_config(option))
+    _parse(flag_values, [program, *options])
+    forgotten = [name for name in required if flag_values[name].value is None]
+    if forgotten:
+        fail(f"{mistakes.missing(forgotten)}; see {program} --help")
     start(main)
+
+
+def parser_of(
+    flag_values: flags.FlagValues, required: Sequence[str] = (), **options: Any
+) -> argparse.ArgumentParser:
+    """A parser with the options that absl's flags are, for help and completion.
+
+    Args:
+        flag_values: The flags.
+        required: Names of those that must be given.
+        options: The parser's.
+    """
+    parser = argparse.ArgumentParser(allow_abbrev=False, **options)
+    for name in flag_values:
+        if name in NOT_OURS:
+            continue
+        flag = flag_values[name]
+        default = flag.default_as_str and flag.default_as_str.strip("'")
+        shown = f" (default: {default})" if flag.default not in (None, "", [], False) else ""
+        said = re.sub(r"^<\S+>: ", "", flag.help)  # absl puts the choices before it
+        text = f"{said}{shown}{' (needed)' if name in required else ''}".replace("%", "%%")
+        if flag.boolean:
+            parser.add_argument(f"--{name}", action="store_true", help=text)
+            parser.add_argument(f"--no{name}", action="store_true", help=argparse.SUPPRESS)
+        else:
+            choices = getattr(flag.parser, "enum_values", None)
+            parser.add_argument(f"--{name}", choices=choices, metavar=_metavar(flag), help=text)
+    return parser
+
+
+def _metavar(flag: flags.Flag) -> str | None:
+    """What stands for the value; None: its choices."""
+    if getattr(flag.parser, "enum_values", None):
+        return None
+    kinds = {int: "N", float: "NUMBER", list: "A,B"}
+    return next((text for kind, text in kinds.items() if isinstance(flag.default, kind)), "VALUE")
+
+
+def _is_config(option: str) -> bool:
+    return option.startswith(("--config=", "-config="))
+
+
+def _joined(options: Sequence[str]) -> list[str]:
+    """The command line with ``--config FILE`` as one word, as the config flag needs it."""
+    joined: list[str] = []
+    for option in options:
+        if joined and joined[-1] in ("--config", "-config") and not option.startswith("-"):
+            joined[-1] += f"={option}"
+        else:
+            joined.append(option)
+    if {"--config", "-config"} & set(joined):
+        fail("--config needs a value, as --config=configs/quickstart.py")
+    return joined
 
 
 def read_config(config: str, overrides: Sequence[str]) -> ConfigDict:
@@ -115,24 +185,47 @@ def read_config(config: str, overrides: Sequence[str]) -> ConfigDict:
     values = flags.FlagValues()
     holder = config_flags.DEFINE_config_file("config", flag_values=values)
     before = sys.argv
-    sys.argv = [before[0], f"--config={config}", *overrides]
     try:
-        _parse(values)
+        _parse(values, [before[0], f"--config={config}", *overrides])
     finally:
         sys.argv = before
     return holder.value
 
 
-def _parse(flag_values: flags.FlagValues) -> None:
-    """Parses ``sys.argv``, where the config flag looks for its overrides."""
+def _parse(flag_values: flags.FlagValues, argv: list[str]) -> None:
+    """Parses a command line; leaves it in ``sys.argv``, where the config flag looks for keys."""
+    sys.argv = argv
     try:
-        rest = flag_values(sys.argv)
+        _check_config(argv[1:])
+        rest = flag_values(argv)
+    except UserError as error:
+        _refuse(error)
+    except flags.UnrecognizedFlagError as error:
+        options = [f"--{name}" for name in flag_values if name not in NOT_OURS]
+        unknown = mistakes.unknown_option(f"--{error.flagname}", options)
+        fail(f"{unknown}; see {argv[0]} --help")
     except flags.Error as error:
-        # The config flag puts the whole traceback of a failing config file into its message.
-        fail(str(error).strip().splitlines()[-1].removeprefix("ValueError: "))
+        fail(mistakes.illegal_value(error, flag_values))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        key = error.args[0] if isinstance(error, KeyError) else error
-        key = str(key).strip("\"'")
-        fail(f"the config has no such key, or the value is of another type: {key}")
+        fail(f"a config key cannot have that value: {error}")
     if rest[1:]:
         fail(f"unexpected argument {rest[1]!r}; options look like --name=value")
+
+
+def _check_config(options: Sequence[str]) -> None:
+    """Reads the config file that is named, and looks for the keys that are set.
+
+    The config flag reads it again; by then all that can be wrong in it has been told.
+
+    Raises:
+        UserError: The file cannot be used, or a key is not there.
+    """
+    named = next((o.partition("=")[2] for o in options if _is_config(o)), None)
+    if named is None:
+        return
+    config = make_config(named)
+    for option in options:
+        if option.startswith((mistakes.KEYS, mistakes.KEYS[1:])) and (
+            unknown := mistakes.unknown_key(config, option)
+        ):
+            raise UserError(unknown)

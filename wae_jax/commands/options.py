@@ -2,11 +2,12 @@
 
 import argparse
 import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from wae_jax.commands import completion
+from wae_jax.commands import completion, mistakes
 from wae_jax.errors import UserError
 from wae_jax.runtime.console import fail
 
@@ -25,6 +26,20 @@ class Parser(argparse.ArgumentParser):
         if completion.wanted():
             completion.complete(self)
         return super().parse_args(args, namespace)
+
+    def parse_known_args(self, args=None, namespace=None):
+        """As every parser; an option that does not exist is told before what is missing."""
+        for option in sys.argv[1:] if args is None else args:
+            if option == "--" or (self._subparsers and not option.startswith("-")):
+                break  # names of files, or the options of a subcommand, follow
+            name = option.partition("=")[0]
+            if name.startswith("--") and name not in self._option_string_actions:
+                self.error(mistakes.unknown_option(name, self._option_string_actions))
+        return super().parse_known_args(args, namespace)
+
+    def _check_value(self, action, value):
+        if action.choices is not None and value not in action.choices:
+            raise argparse.ArgumentError(action, mistakes.none_of(value, action.choices))
 
     def error(self, message: str) -> NoReturn:
         """Exit status 2."""
@@ -79,7 +94,7 @@ def check_out(option: str, path: str, kinds: Sequence[str] = ()) -> None:
     """
     folder = Path(path).absolute().parent
     if kinds and Path(path).suffix.lower() not in kinds:
-        raise UserError(f"{option} must end in one of {', '.join(kinds)}, and {path} does not")
+        raise UserError(f"{option} must end in {' or '.join(kinds)}, and {path} does not")
     if Path(path).is_dir():
         raise UserError(f"{option}: cannot write {path}: it is a folder")
     if not folder.is_dir():

@@ -17,7 +17,10 @@ from wae_jax.commands.options import Parser, whole_number
 def main(argv: Sequence[str]) -> None:
     """Runs the command on its arguments."""
     parser = Parser(prog="wae-jax prepare", description=__doc__)
-    kinds = parser.add_subparsers(dest="kind", required=True)
+    # The metavar is what an error calls it.
+    kinds = parser.add_subparsers(
+        dest="kind", required=True, metavar="{imagenet2012,tfrecord,folder}"
+    )
 
     kind = kinds.add_parser("imagenet2012", help="from the official tars")
     kind.add_argument("--train", default="", help="ILSVRC2012_img_train.tar")

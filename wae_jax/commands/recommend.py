@@ -42,7 +42,10 @@ _RUNTIME = flags.DEFINE_enum(
     flag_values=FLAGS,
 )
 _METHODS = flags.DEFINE_list(
-    "methods", None, "Default: all, see wae_jax/methods.py.", flag_values=FLAGS
+    "methods",
+    None,
+    f"Of: {', '.join(METHODS)}, lowres-SIZE; default: all.",
+    flag_values=FLAGS,
 )
 _BATCH_SIZE = flags.DEFINE_integer(
     "batch_size", 1, "Images in a call.", lower_bound=1, upper_bound=4096, flag_values=FLAGS

@@ -9,11 +9,11 @@ again, the study continues where it stopped; with other variants or seeds it add
 """
 
 import argparse
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
+from wae_jax.commands.config_files import load_config_file, words
 from wae_jax.commands.flags import read_config, start
 from wae_jax.commands.options import Parser, check_out, names, whole_number
 from wae_jax.config import Settings, settings_from_config
@@ -175,39 +175,18 @@ def _report(options, chosen, times) -> None:
         print(f"\n{note}")
 
 
-def load_config_file(path: str) -> ModuleType:
-    """The module of a config file.
-
-    Raises:
-        UserError: There is no such file, it fails, or it has no ``get_config``.
-    """
-    if not Path(path).is_file():
-        raise UserError(f"no config file {path}")
-    spec = importlib.util.spec_from_file_location("study_config", path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"the config file {path} does not end in .py")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise UserError(f"the config file {path} fails: {_words(error)}") from error
-    if not hasattr(module, "get_config"):
-        raise UserError(f"{path} has no get_config function")
-    return module
-
-
 def _settings(module: ModuleType, variant: str, options) -> Settings:
     """Of one variant; all that can be wrong in a config is found here."""
+    from wae_jax.study.runs import DISTILLED
+
+    if "+" in variant:
+        raise UserError(f"--variants: {variant!r}: only {DISTILLED} can stand behind a name")
     try:
         config = module.get_config(variant)
     except ValueError as error:
         raise UserError(f"--variants: {error}") from error
     except Exception as error:
-        raise UserError(f"the config of {variant} fails: {_words(error)}") from error
+        raise UserError(f"the config of {variant} fails: {words(error)}") from error
     if options.overrides:
         config = read_config(f"{options.config}:{variant}", options.overrides)
     return settings_from_config(config)
-
-
-def _words(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"

@@ -25,7 +25,6 @@ _WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
     "Folder for checkpoints, metrics and results.",
-    required=True,
     flag_values=FLAGS,
 )
 _CHANGES = flags.DEFINE_bool(
@@ -34,12 +33,12 @@ _CHANGES = flags.DEFINE_bool(
     "Go on with other settings of stages that are not finished; they are logged.",
     flag_values=FLAGS,
 )
-flags.mark_flag_as_required("config", flag_values=FLAGS)
+REQUIRED = ("config", "workdir")
 
 
 def main(argv: Sequence[str]) -> None:
     """Runs the command on its arguments."""
-    run_with_flags(_train, ["wae-jax train", *argv], FLAGS)
+    run_with_flags(_train, ["wae-jax train", *argv], FLAGS, REQUIRED)
 
 
 def _train() -> None:

@@ -50,6 +50,8 @@ def read_labels(file: str) -> tuple[str, ...]:
     Raises:
         UserError: another kind of file, or numbers with gaps.
     """
+    if not Path(file).is_file():
+        raise UserError(f"--labels: there is no file {file}")
     try:
         text = Path(file).read_text()
         if not file.endswith(".json"):

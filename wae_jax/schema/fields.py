@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TypeVar
 
 from wae_jax.errors import UserError
@@ -57,10 +57,20 @@ def choose(key: str, name: str, options: Mapping[str, T]) -> T:
 
 
 def check_choice(key: str, name: str, options: Collection[str]) -> None:
-    """Raises UserError where ``name`` of ``config.<key>`` is none of ``options``."""
+    """Raises UserError where ``name`` of ``config.<key>`` (or of an option, ``--key``) is none."""
     if name not in options:
-        close = difflib.get_close_matches(str(name), list(options), n=1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        key = key if key.startswith("-") else f"config.{key}"
         raise UserError(
-            f"config.{key} is {name!r}{hint}; it must be one of: {', '.join(sorted(options))}"
+            f"{key} is {name!r}{hint(str(name), options)}; it must be one of: "
+            f"{', '.join(sorted(options))}"
         )
+
+
+def hint(name: str, options: Collection[str], shown: Callable[[str], str] = repr) -> str:
+    """Words that name the option which is closest to ``name``; empty where none is close.
+
+    ``shown``: how the option is written.
+    """
+    close = difflib.get_close_matches(name, list(options), n=1)
+    close = close or [option for option in options if name and option.startswith(name)]
+    return f" (did you mean {shown(close[0])}?)" if close else ""

@@ -164,8 +164,9 @@ def select(
     }
     lacking = [name for name, runs in chosen.items() if not runs]
     if lacking or not chosen:
+        gone = "" if Path(workdir).exists() or lacking else ": no such folder"
         of = f" of {', '.join(lacking)}" if lacking else ""
-        raise UserError(f"{workdir} has no record of a finished run{of}")
+        raise UserError(f"{workdir} has no record of a finished run{of}{gone}")
     runs = [run for each in chosen.values() for run in each]
     for run in runs:
         if run.labels != runs[0].labels:

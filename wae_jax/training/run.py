@@ -15,6 +15,7 @@ from wae_jax.checkpoints.writer import Writer
 from wae_jax.config import DataSettings, Settings, settings_from_config
 from wae_jax.errors import UserError
 from wae_jax.evaluation.evaluator import Evaluator
+from wae_jax.models.backbones import build_backbone
 from wae_jax.models.classifier import (
     Classifier,
     build_model,
@@ -92,6 +93,7 @@ def open_run(
     settings, pretrained = adopt_pretrained(settings, meta)
     changed = check_workdir(folder, settings, meta, changes=changes)
     parallel = Parallel(settings.parallel)
+    build_backbone(settings.model.backbone)  # a wrong name is told before data are looked for
     source = _open_source(settings.data)
     origin = folders.find(settings.restore) if settings.restore and found is None else None
     plan = _plan(settings, source, parallel)

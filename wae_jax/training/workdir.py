@@ -101,6 +101,8 @@ def hold(folder: Path, *, main: bool) -> Iterator[Hold]:
         yield Hold(folder)
         return
     made = not folder.exists()
+    if folder.is_file():
+        raise UserError(f"cannot use the workdir {folder}: it is a file; name a folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / LOCK_FILE).open("ab+", buffering=0)

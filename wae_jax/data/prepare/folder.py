@@ -103,7 +103,8 @@ def scan(root: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...], str]:
         if not any(map(len, found[split].values())):
             del found[split]  # a folder without photos is no split
     if not found:
-        raise UserError(f"no photo is at {root}/SPLIT/CLASS/PHOTO; names end in {PHOTO_SUFFIXES}")
+        suffixes = ", ".join(PHOTO_SUFFIXES)
+        raise UserError(f"no photo is at {root}/SPLIT/CLASS/PHOTO; names end in {suffixes}")
     if ignored:
         say(f"{len(ignored)} files are left out, as their names are no photos': {ignored[0]}, ...")
     classes = _label(root, found)

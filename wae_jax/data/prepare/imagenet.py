@@ -58,7 +58,9 @@ def prepare_imagenet2012(
         if path
     }
     if not paths:
-        raise UserError("name at least one of ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar")
+        raise UserError(
+            "name at least one of --train=ILSVRC2012_img_train.tar and --val=ILSVRC2012_img_val.tar"
+        )
     inputs = {split: _identity(path) for split, path in paths.items()}
     builder = tfds_imagenet.Builder(
         data_dir=lookup.data_root(data_dir), file_format=examples.FILE_FORMAT

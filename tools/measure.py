@@ -1,0 +1,133 @@
+"""Measures what results/ holds, one command after the other; `make results` runs it.
+
+    python tools/measure.py --list            the commands, and which of them are done
+    python tools/measure.py                   all that are not done
+    python tools/measure.py --only=quickstart,vgg16_cpu
+
+Everything is first written to runs/results/, and copied to results/ when its command has ended. A
+command that is done is passed over, and a study that was stopped goes on where it was; to begin
+anew, remove runs/results/. One that fails is named, and the others are measured all the same:
+data_bench needs torch and torchvision in the environment. Stop other programs meanwhile: their
+share shows in the times.
+
+The records in results/grocery are a study's own folder: docs/experiments.md has its commands.
+"""
+
+import argparse
+import dataclasses
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = Path("runs") / "results"
+STUDY = "study --config=configs/quickstart.py --variants="
+ALL = (
+    "full,lowres,stem,wae,wae-fast,wavelet-cdf97,wavelet-haar,space-to-depth,decomposition,"
+    "wae-early,cdf97-early,haar-early,space-to-depth-early"
+)
+ON_PHOTOS = (
+    "--seconds=8 --methods=full,lowres,wae,wae-fast,wavelet-cdf97,wavelet-haar,decomposition"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """A CSV file, and the command that makes it.
+
+    Attributes:
+        name: of the file, without .csv.
+        command: of wae-jax, without the options that name files.
+        picture: the option that names a picture beside the CSV, or empty.
+        workdir: of a study, in runs/results; studies of one folder share its runs.
+    """
+
+    name: str
+    command: str
+    picture: str = ""
+    workdir: str = ""
+
+    @property
+    def arguments(self) -> list[str]:
+        """Of wae-jax, from the repository's root."""
+        csv = FOLDER / f"{self.name}.csv"
+        found = [*shlex.split(self.command), f"--csv={csv}"]
+        if self.picture:
+            found.append(f"{self.picture}={csv.with_suffix('.png')}")
+        if self.workdir:
+            found.append(f"--workdir={FOLDER / self.workdir}")
+        return found
+
+    @property
+    def files(self) -> list[str]:
+        """What the command writes, the environment last."""
+        ends = (".csv", *((".png",) if self.picture or self.workdir else ()), ".env.json")
+        return [self.name + end for end in ends]
+
+    def done(self, root: Path) -> bool:
+        """Whether its command has ended."""
+        return all((root / FOLDER / name).exists() for name in self.files)
+
+
+# Those that take minutes before those that take hours.
+RESULTS = (
+    Result("vgg16_cpu", f"bench --config=configs/vgg16.py {ON_PHOTOS}", "--plot"),
+    Result("resnet50_cpu", f"bench --config=configs/resnet50.py {ON_PHOTOS}", "--plot"),
+    Result(
+        "data_bench",
+        "data-bench --config=configs/vgg16.py --config.data.name=photos_500x375 "
+        "--peer=torchvision --config.stages.joint.batch_size=64",
+    ),
+    Result("quickstart", f"{STUDY}full,lowres,wae-early", workdir="cifar10"),
+    Result(
+        "cifar10_early",
+        f"{STUDY}full,lowres,wavelet-cdf97,haar-early,wae-early --seeds=0,1,2",
+        workdir="cifar10",
+    ),
+    Result(
+        "distillation",
+        f"{STUDY}full,lowres,lowres+distill,wae-fast,wae-fast+distill --seeds=0,1",
+        workdir="cifar10",
+    ),
+    Result("cifar10", f"{STUDY}{ALL} --seeds=0,1,2", workdir="cifar10"),
+)
+
+
+def measure(result: Result, root: Path = ROOT) -> None:
+    """Runs the command of a result, and copies what it wrote to results/."""
+    (root / FOLDER).mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "wae_jax", *result.arguments]
+    subprocess.run(command, cwd=root, check=True)
+    for name in result.files:
+        if (root / FOLDER / name).exists():
+            shutil.copy(root / FOLDER / name, root / "results" / name)
+
+
+def main(argv: list[str] | None = None, root: Path = ROOT) -> int:
+    """Runs the program; the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--list", action="store_true", help="only says what would be run")
+    parser.add_argument("--only", default="", help="names of results, comma-separated")
+    options = parser.parse_args(argv)
+    names = options.only.split(",") if options.only else [result.name for result in RESULTS]
+    known = {result.name: result for result in RESULTS}
+    if unknown := [name for name in names if name not in known]:
+        parser.error(f"no result {', '.join(unknown)}; there are: {', '.join(known)}")
+    failed = []
+    for result in (known[name] for name in names):
+        state = "done" if result.done(root) else "to do"
+        print(f"{result.name}, {state}: wae-jax {shlex.join(result.arguments)}", flush=True)
+        if not options.list and not result.done(root):
+            try:
+                measure(result, root)
+            except subprocess.CalledProcessError:
+                failed.append(result.name)
+    if failed:
+        print(f"failed: {', '.join(failed)}; the same command goes on with them", file=sys.stderr)
+    return int(bool(failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
