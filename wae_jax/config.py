@@ -144,6 +144,23 @@ class DistillSettings:
 
 
 @dataclasses.dataclass(frozen=True)
+class CompressSettings:
+    """train.py makes a trained network smaller, and trains that on (docs/compress.md)."""
+
+    # taylor | thinet | thinet-0.5 | thinet-gap | thinet-tiny | tucker | cp; empty: off
+    method: str = ""
+    macs: Fraction = 0.0  # of the network's MACs, what is kept; 0: the method's own rule
+    # Of the trained network; empty: it is trained first as all else here says, in WORKDIR/base.
+    checkpoint: str = ""
+    images: Count = 512  # of the training split, by which filters and layers are judged
+    # Then the last of run_stages, again: its length in passes and its peak rate; 0: the stage's.
+    epochs: NotNegative = 0.0
+    learning_rate: NotNegative = 0.0
+    # At the end WORKDIR/int8.onnx, by ONNX Runtime's quantiser; with a method or without.
+    int8: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
 class StageSettings:
     epochs: NotNegative = 1.0  # length in passes over the training split; may be fractional
     steps: Whole = 0  # length in steps instead, where above 0
@@ -267,6 +284,7 @@ class Settings:
     model: ModelSettings = ModelSettings()
     losses: LossSettings = LossSettings()
     distill: DistillSettings = DistillSettings()
+    compress: CompressSettings = CompressSettings()
     # Which stages run, in order: the paper's three, or "end_to_end" alone (see methods.py).
     run_stages: tuple[str, ...] = ("autoencoder", "classifier", "joint")
     stages: Mapping[str, StageSettings] = dataclasses.field(default_factory=_default_stages)

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from wae_jax import data
-from wae_jax.checkpoints import folders
+from wae_jax.checkpoints import folders, manifest
 from wae_jax.checkpoints.load import load_step
 from wae_jax.compress.low_rank import cp_ranks, decompose_network, tucker_ranks
 from wae_jax.compress.network import Network, check_compressible
@@ -85,7 +85,7 @@ def compress_checkpoint(
             data, or there is something at ``out``.
     """
     check_out(out)
-    chosen = _check_method(method, macs)
+    chosen = check_method(method, macs)
     folder = folders.find(checkpoint)
     model, variables, meta = load_step(folder)
     check_compressible(model)
@@ -110,6 +110,7 @@ def compress_checkpoint(
         {
             **{k: v for k, v in meta.items() if k not in ("format", "step")},
             **{"config": config, "stage": STAGE, "data": None, "ema": False, "teacher": None},
+            "compressed": made_by(manifest.fingerprint(folder), method, macs, images),
             "train_seconds": 0.0,
         },
         out,
@@ -117,14 +118,28 @@ def compress_checkpoint(
     return compare(before, after), _flags(settings, smaller)
 
 
-def _check_method(method: str, macs: float | None) -> Method:
+def made_by(sha256: str, method: str, macs: float | None, images: int) -> dict[str, Any]:
+    """What a compressed checkpoint says of its making; ``sha256``: of what it was made of."""
+    return {"of_sha256": sha256, "method": method, "macs": macs, "images": images}
+
+
+def check_method(method: str, macs: float | None, of: str = "--") -> Method:
+    """The method of a name.
+
+    Args:
+        method, macs: as for :func:`compress_checkpoint`.
+        of: what stands before both names where the user gave them.
+
+    Raises:
+        UserError: no such method, or one that needs a budget, or takes none.
+    """
     if method not in METHODS:
-        choose("--method", method, METHODS)
+        choose(f"{of}method", method, METHODS)
     chosen = METHODS[method]
     if chosen.budget and macs is None:
-        raise UserError(f"--method={method} needs --macs, the fraction of MACs to keep")
+        raise UserError(f"{of}method={method} needs {of}macs, the fraction of MACs to keep")
     if chosen.budget is False and macs is not None:
-        raise UserError(f"--method={method} has widths of its own and takes no --macs")
+        raise UserError(f"{of}method={method} has widths of its own and takes no {of}macs")
     if method == "cp":
         check_extra("tensorly")
     return chosen
