@@ -25,6 +25,7 @@ from wae_jax.compress.checkpoint import check_method, compress_checkpoint, made_
 from wae_jax.config import CompressSettings, Settings, as_dict, settings_from_config
 from wae_jax.errors import UserError
 from wae_jax.evaluation.classes import classes_of
+from wae_jax.evaluation.outcomes import Outcomes
 from wae_jax.export.int8 import classify_with_file, export_int8
 from wae_jax.export.runtimes import check_extra
 from wae_jax.runtime import files, tables
@@ -212,11 +213,15 @@ def _quantised(checkpoint: str, out: Path) -> float:
     """Writes the int8 file; its top-1 on the whole evaluation split."""
     trial = export_int8(checkpoint, out, batch=None)
     say("\n".join(trial.lines()))
-    folder = folders.find(checkpoint)
-    meta = store.read_meta(folder)
+    return classify(folders.find(checkpoint), out).top1
+
+
+def classify(step: Path, file: Path) -> Outcomes:
+    """What the file that was made of a step directory says of every image of the run's split."""
+    meta = store.read_meta(step)
     held = settings_from_config(meta["config"]).data
-    classes = classes_of(meta, f"the checkpoint {folder}")
-    return classify_with_file(out, held, held.eval_split, classes).top1
+    classes = classes_of(meta, f"the checkpoint {step}")
+    return classify_with_file(file, held, held.eval_split, classes)
 
 
 def _times(networks: Mapping[str, Network], runtime: str) -> dict[str, float]:
