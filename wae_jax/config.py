@@ -51,8 +51,8 @@ class BackboneSettings:
     plan: str = ""  # "vgg" only: conv widths and M for pools, as in "32 32 M 64 64 M"
     # VGG and ResNet: convs that differ from the family's. widths: filters, whatever the factor, as
     # in "conv1_1=48 conv2_1=96" or "stage1_block1/conv1=32" (there only within a block). ranks:
-    # products of smaller convs, as "conv1_2=16,24" (Tucker-2: ranks of input and output channels)
-    # or "conv1_2=40" (CP, and for 1x1 the SVD).
+    # products of smaller convs, as "conv1_2=16,24" (Tucker-2: ranks of input and output channels),
+    # "conv1_2=40" (CP, and for 1x1 the SVD) or "conv1_2=0,12,24" (columns, rows, then 1x1).
     widths: str = ""
     ranks: str = ""
     batch_norm: bool = False  # VGG only
@@ -147,7 +147,7 @@ class DistillSettings:
 class CompressSettings:
     """train.py makes a trained network smaller, and trains that on (docs/compress.md)."""
 
-    # taylor | thinet | thinet-0.5 | thinet-gap | thinet-tiny | tucker | cp; empty: off
+    # taylor | thinet | thinet-0.5 | thinet-gap | thinet-tiny | tucker | cp | asymmetric; empty: off
     method: str = ""
     macs: Fraction = 0.0  # of the network's MACs, what is kept; 0: the method's own rule
     # Of the trained network; empty: it is trained first as all else here says, in WORKDIR/base.

@@ -22,7 +22,8 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--method",
         required=True,
-        help="taylor, thinet, thinet-0.5, thinet-gap, thinet-tiny (filters); tucker, cp (convs)",
+        help="taylor, thinet, thinet-0.5, thinet-gap, thinet-tiny (filters); "
+        "tucker, cp, asymmetric (convs)",
     )
     parser.add_argument(
         "--macs",

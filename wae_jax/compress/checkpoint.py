@@ -9,6 +9,7 @@ import jax
 from wae_jax import data
 from wae_jax.checkpoints import folders, manifest
 from wae_jax.checkpoints.load import load_step
+from wae_jax.compress.asymmetric import asymmetric
 from wae_jax.compress.low_rank import cp_ranks, decompose_network, tucker_ranks
 from wae_jax.compress.network import Network, check_compressible
 from wae_jax.compress.report import Report, compare
@@ -40,11 +41,13 @@ class Method:
     run: network, images with labels, and the fraction of MACs to keep or None -> smaller network.
     budget: whether it needs that fraction; None: it may have one.
     images: whether it looks at any.
+    products: whether it takes networks with convs that are products already.
     """
 
     run: Callable[[Network, Batches, Any], Network]
     budget: bool | None
     images: bool
+    products: bool = False
 
 
 def _preset(name: str) -> Method:
@@ -59,8 +62,9 @@ METHODS = {
     "taylor": Method(taylor, budget=True, images=True),
     "thinet": Method(lambda n, b, m: thinet(n, b, widths_by_budget(n, m)), True, True),
     **{name: _preset(name) for name in PRESETS},
-    "tucker": Method(lambda n, b, m: decompose_network(n, tucker_ranks(n, m)), None, False),
-    "cp": Method(lambda n, b, m: decompose_network(n, cp_ranks(n, m)), True, False),
+    "tucker": Method(lambda n, b, m: decompose_network(n, tucker_ranks(n, m)), None, False, True),
+    "cp": Method(lambda n, b, m: decompose_network(n, cp_ranks(n, m)), True, False, True),
+    "asymmetric": Method(asymmetric, budget=True, images=True, products=True),
 }
 
 
@@ -96,7 +100,7 @@ def compress_checkpoint(
         meta["num_classes"],
         settings.data.image_size,
     )
-    if chosen.images and before.model.backbone.ranks:
+    if before.model.backbone.ranks and not chosen.products:
         raise UserError(
             f"{checkpoint} has convs that are products of smaller ones already; remove filters "
             f"first (--method={method}), then decompose"

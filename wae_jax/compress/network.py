@@ -161,6 +161,16 @@ def head_kernels(network: Network) -> dict[str, tuple[np.ndarray, int]]:
     return {path: (kernel, cells) for path, kernel in kernels.items()}
 
 
+def norm_paths(network: Network, conv: str) -> tuple[str, ...]:
+    """Paths of scale, bias, mean and variance of the norm behind a conv; empty without one."""
+    norm = conv.replace("conv", "norm")
+    paths = (
+        *(f"{TRUNK}{norm}/{name}" for name in ("scale", "bias")),
+        *(f"batch_stats/backbone/{norm}/{name}" for name in ("mean", "var")),
+    )
+    return paths if paths[0] in network.arrays else ()
+
+
 def keep_filters(network: Network, kept: Mapping[str, np.ndarray]) -> Network:
     """The network with only some filters of some convs: smaller, not masked.
 
@@ -171,11 +181,9 @@ def keep_filters(network: Network, kept: Mapping[str, np.ndarray]) -> Network:
     reads = readers(network.model)
     arrays = dict(network.arrays)
     for conv, index in kept.items():
-        norm = conv.replace("conv", "norm")
         for path in (
             *(f"{TRUNK}{conv}/{name}" for name in ("kernel", "bias")),
-            *(f"{TRUNK}{norm}/{name}" for name in ("scale", "bias")),
-            *(f"batch_stats/backbone/{norm}/{name}" for name in ("mean", "var")),
+            *norm_paths(network, conv),
         ):
             if path in arrays:
                 arrays[path] = arrays[path][..., index]

@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from wae_jax.bench.plots import MARKERS, make_panels
+from wae_jax.export.runtimes import TITLES
 from wae_jax.study.measure import Cell
-from wae_jax.study.report import Row, best_of, curve_of, front, label
+from wae_jax.study.report import Row, best_of, curve_of, front
 from wae_jax.study.variants import DISTILLED, is_distilled, network_of, split
 
 _MARKERS = MARKERS + "<>hdp8H1234"  # a study may have many kinds of compression
@@ -26,13 +27,16 @@ def plot_rows(rows: Sequence[Row], path: Path) -> None:
     """
     rows = timed(rows)
     cells = list(rows[0].ms)
-    figure, axes = make_panels(len(cells), width=4.6, height=4.6)
+    # A line of panels for each runtime, where there are several.
+    figure, axes = make_panels(
+        len(cells), len(dict.fromkeys(runtime for runtime, _ in cells)), width=4.6, height=4.2
+    )
     entries = {}
     for axis, cell in zip(axes, cells, strict=True):
         draw_cell(axis, rows, cell)
         # Some are in one runtime alone.
         entries |= {name: e for e, name in zip(*axis.get_legend_handles_labels(), strict=True)}
-    axes[0].set_ylabel("top-1, %")
+        axis.set_ylabel("top-1, %")
     names = sorted(entries, key=_order([row.variant for row in rows]))
     figure.legend(
         [entries[name] for name in names],
@@ -63,7 +67,7 @@ def draw_cell(axis, rows: Sequence[Row], cell: Cell) -> None:
         _draw_curve(axis, rows, cell, ending, style)
     _draw_front(axis, rows, cell)
     _draw_points(axis, rows, cell, looks)
-    axis.set(xlabel="ms / image, measured", title=label(cell).replace("_", " "))
+    axis.set(xlabel="ms / image, measured", title=f"{TITLES[cell[0]]}, batch {cell[1]}")
     axis.set_xlim(left=0)
     axis.grid(alpha=0.3)
 
