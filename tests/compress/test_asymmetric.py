@@ -96,7 +96,13 @@ def test_responses_are_what_convs_make_of_what_they_read(name, make, photos):
 
 @pytest.mark.parametrize(
     "name",
-    ["vgg", "vgg with norms", "wae-early", slow_if_deep("basic"), slow_if_deep("bottleneck")],
+    [
+        "vgg",
+        "vgg with norms",
+        pytest.param("wae-early", marks=pytest.mark.slow),
+        slow_if_deep("basic"),
+        slow_if_deep("bottleneck"),
+    ],
 )
 def test_full_ranks_change_nothing(name, make, photos):
     network = make(name)
@@ -113,7 +119,12 @@ def test_full_ranks_change_nothing(name, make, photos):
 
 
 @pytest.mark.parametrize(
-    "name, macs", [("vgg with norms", 0.6), ("wae-early", 0.9), slow_if_deep("bottleneck", 0.75)]
+    "name, macs",
+    [
+        ("vgg with norms", 0.6),
+        pytest.param("wae-early", 0.9, marks=pytest.mark.slow),
+        slow_if_deep("bottleneck", 0.75),
+    ],
 )
 def test_budget(name, macs, make, photos):
     network = make(name)
@@ -123,7 +134,7 @@ def test_budget(name, macs, make, photos):
         network.layers[n].macs - low_rank_macs(network.layers[n], r) for n, r in ranks.items()
     )
     assert smaller.macs.total == network.macs.total - saved
-    assert macs - 0.1 < smaller.macs.total / network.macs.total <= macs
+    assert macs - 0.15 < smaller.macs.total / network.macs.total <= macs  # few ranks, large steps
     assert np.isfinite(scores(smaller, photos[0]["image"])).all()
     with pytest.raises(UserError, match="asymmetric cannot bring this network below"):
         asymmetric.asymmetric(network, photos, 0.001)

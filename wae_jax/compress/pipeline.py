@@ -200,6 +200,21 @@ def write_steps(folder: Path, steps: list[Step]) -> None:
     files.write_atomically(folder / STEPS_FILE, json.dumps(held, indent=1) + "\n")
 
 
+def read_steps(folder: Path) -> list[Step]:
+    """What :func:`write_steps` kept; none where there is nothing.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = folder / STEPS_FILE
+    if not path.exists():
+        return []
+    try:
+        return [Step(**step) for step in files.read_json(path)["steps"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+
+
 def _network(step: str, checkpoint: str) -> Network:
     folder = folders.find(checkpoint)
     settings = settings_from_config(store.read_meta(folder)["config"])
