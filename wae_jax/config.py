@@ -50,9 +50,10 @@ class BackboneSettings:
     width: Above0 = 1.0  # factor on all filters
     plan: str = ""  # "vgg" only: conv widths and M for pools, as in "32 32 M 64 64 M"
     # VGG and ResNet: convs that differ from the family's. widths: filters, whatever the factor, as
-    # in "conv1_1=48 conv2_1=96" or "stage1_block1/conv1=32" (there only within a block). ranks:
-    # products of smaller convs, as "conv1_2=16,24" (Tucker-2: ranks of input and output channels),
-    # "conv1_2=40" (CP, and for 1x1 the SVD) or "conv1_2=0,12,24" (columns, rows, then 1x1).
+    # in "conv1_1=48 conv2_1=96", within a ResNet's block "stage1_block1/conv1=32", and of all that
+    # write to a residual stream "stem=48 stage1=200". ranks: products of smaller convs, as
+    # "conv1_2=16,24" (Tucker-2: ranks of input and output channels), "conv1_2=40" (CP, and for 1x1
+    # the SVD) or "conv1_2=0,12,24" (columns, rows, then 1x1).
     widths: str = ""
     ranks: str = ""
     batch_norm: bool = False  # VGG only
@@ -153,6 +154,7 @@ class CompressSettings:
     # Of the trained network; empty: it is trained first as all else here says, in WORKDIR/base.
     checkpoint: str = ""
     images: Count = 512  # of the training split, by which filters and layers are judged
+    streams: bool = False  # taylor: a ResNet's residual streams lose channels too
     # Then the last of run_stages, again: its length in passes and its peak rate; 0: the stage's.
     epochs: NotNegative = 0.0
     learning_rate: NotNegative = 0.0

@@ -26,6 +26,7 @@ METHODS = [
     "thinet --macs=0.6",
     "thinet-0.5",
     "tucker --macs=0.6",
+    pytest.param("asymmetric --macs=0.6", marks=pytest.mark.slow),
 ]
 
 
@@ -67,7 +68,9 @@ def test_the_checkpoint_is_one_like_any_other(method, saved, succeed, tmp_path):
     kept = float(table[-1].split("|")[-2].strip(" %"))
     assert kept <= 60.1
     model, _ = wae_jax.load(str(out))
-    assert (model.backbone.ranks if "tucker" in method else model.backbone.widths) != ()
+    assert (
+        model.backbone.ranks if method.startswith(("tucker", "asym")) else model.backbone.widths
+    ) != ()
     assert len(table[2].split("|")) == 8
     meta = store.read_meta(folders.find(str(out)))
     assert (meta["stage"], meta["step"], meta["class_names"][3]) == ("compressed", 0, "cat")
@@ -108,7 +111,7 @@ def test_training_goes_on_from_it(saved, succeed, tiny_config, tmp_path):
     "arguments, words",
     [
         (["--macs=0.5"], ["--method"]),
-        (["--method=magic", "--macs=0.5"], ["magic", "taylor", "tucker"]),
+        (["--method=magic", "--macs=0.5"], ["--method=magic: no such", "taylor", "tucker"]),
         (["--method=taylor"], ["--macs"]),
         (["--method=taylor", "--macs=1.5"], ["--macs", "1.5"]),
         (["--method=taylor", "--macs=half"], ["--macs", "half"]),
@@ -117,6 +120,8 @@ def test_training_goes_on_from_it(saved, succeed, tiny_config, tmp_path):
         (["--method=thinet-0.5", "--macs=0.5"], ["widths of its own"]),
         (["--method=thinet-gap"], ["vgg16"]),
         (["--method=tucker", "--images=0"], ["--images"]),
+        (["--method=thinet-0.5", "--streams"], ["--streams is for taylor"]),
+        (["--method=asymmetric", "--macs=0.001"], ["asymmetric cannot"]),
     ],
 )
 def test_mistakes(arguments, words, saved, refuse, tmp_path):

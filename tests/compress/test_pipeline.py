@@ -21,8 +21,8 @@ def quick(monkeypatch):
     monkeypatch.setattr(pipeline, "TIMING_SECONDS", 0.05)
 
 
-def settings_of(tiny_config, method="full", **keys):
-    config = make_config(tiny_config, method)
+def settings_of(tiny_config, network="full", **keys):
+    config = make_config(tiny_config, network)
     config.compress.update(images=32, **keys)
     return settings_from_config(config)
 
@@ -85,7 +85,7 @@ def test_a_stopped_pipeline_goes_on_where_it_was(tiny_config, tmp_path, monkeypa
 @pytest.mark.parametrize(
     "keys, words",
     [
-        ({"method": "magic"}, "config.compress.method"),
+        ({"method": "magic"}, "config.compress.method=magic: no such method; there are taylor"),
         ({"method": "taylor"}, "config.compress.method=taylor needs config.compress.macs"),
         ({"method": "thinet-0.5", "macs": 0.5}, "takes no config.compress.macs"),
         ({"method": "tucker", "checkpoint": "nowhere"}, "nowhere"),

@@ -37,6 +37,11 @@ def main(argv: Sequence[str]) -> None:
         default=IMAGES,
         help=f"of the training split, by which filters are judged; {IMAGES} by default",
     )
+    parser.add_argument(
+        "--streams",
+        action="store_true",
+        help="taylor: a ResNet's residual streams lose channels too, not only the convs in blocks",
+    )
     options = parser.parse_args(argv)
     start(lambda: _compress(options))
 
@@ -61,6 +66,7 @@ def _compress(options) -> None:
         method=options.method,
         macs=options.macs,
         images=options.images,
+        streams=options.streams,
     )
     before, after = report.parameters
     print(report.table())

@@ -1,6 +1,7 @@
 """A checkpoint of a smaller network from one of a trained network."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,7 +27,6 @@ from wae_jax.errors import UserError
 from wae_jax.evaluation.classes import classes_of
 from wae_jax.export.runtimes import check_extra
 from wae_jax.pretrained.checkpoint import check_out, write_variables
-from wae_jax.schema.fields import choose
 from wae_jax.schema.trees import changed, differences
 
 STAGE = "compressed"
@@ -42,12 +42,14 @@ class Method:
     budget: whether it needs that fraction; None: it may have one.
     images: whether it looks at any.
     products: whether it takes networks with convs that are products already.
+    streams: how it runs where residual streams lose channels too; None: it cannot.
     """
 
     run: Callable[[Network, Batches, Any], Network]
     budget: bool | None
     images: bool
     products: bool = False
+    streams: Callable[[Network, Batches, Any], Network] | None = None
 
 
 def _preset(name: str) -> Method:
@@ -59,7 +61,9 @@ def _preset(name: str) -> Method:
 
 
 METHODS = {
-    "taylor": Method(taylor, budget=True, images=True),
+    "taylor": Method(
+        taylor, budget=True, images=True, streams=functools.partial(taylor, streams=True)
+    ),
     "thinet": Method(lambda n, b, m: thinet(n, b, widths_by_budget(n, m)), True, True),
     **{name: _preset(name) for name in PRESETS},
     "tucker": Method(lambda n, b, m: decompose_network(n, tucker_ranks(n, m)), None, False, True),
@@ -69,7 +73,13 @@ METHODS = {
 
 
 def compress_checkpoint(
-    checkpoint: str, out: str, *, method: str, macs: float | None, images: int
+    checkpoint: str,
+    out: str,
+    *,
+    method: str,
+    macs: float | None,
+    images: int,
+    streams: bool = False,
 ) -> tuple[Report, list[str]]:
     """Writes a checkpoint of a smaller network; its stage is "compressed", its step 0.
 
@@ -79,6 +89,7 @@ def compress_checkpoint(
         method: a name in :data:`METHODS`.
         macs: fraction of the network's MACs that may stay; None where the method has its own rule.
         images: of the training split, for methods that look at activations.
+        streams: whether channels of residual streams go too.
 
     Returns:
         The report, and the flags of training that the smaller network needs beside
@@ -89,7 +100,7 @@ def compress_checkpoint(
             data, or there is something at ``out``.
     """
     check_out(out)
-    chosen = check_method(method, macs)
+    chosen = check_method(method, macs, streams)
     folder = folders.find(checkpoint)
     model, variables, meta = load_step(folder)
     check_compressible(model)
@@ -106,7 +117,9 @@ def compress_checkpoint(
             f"first (--method={method}), then decompose"
         )
     batches = _batches(settings, meta, str(folder), images) if chosen.images else []
-    after = chosen.run(before, batches, macs)
+    run = chosen.streams if streams else chosen.run
+    assert run is not None  # as was checked
+    after = run(before, batches, macs)
     smaller = changed(after.settings, {"dtype": settings.model.dtype})
     config = as_dict(dataclasses.replace(settings, model=smaller))
     write_variables(
@@ -114,7 +127,7 @@ def compress_checkpoint(
         {
             **{k: v for k, v in meta.items() if k not in ("format", "step")},
             **{"config": config, "stage": STAGE, "data": None, "ema": False, "teacher": None},
-            "compressed": made_by(manifest.fingerprint(folder), method, macs, images),
+            "compressed": made_by(manifest.fingerprint(folder), method, macs, images, streams),
             "train_seconds": 0.0,
         },
         out,
@@ -122,28 +135,35 @@ def compress_checkpoint(
     return compare(before, after), _flags(settings, smaller)
 
 
-def made_by(sha256: str, method: str, macs: float | None, images: int) -> dict[str, Any]:
+def made_by(
+    sha256: str, method: str, macs: float | None, images: int, streams: bool
+) -> dict[str, Any]:
     """What a compressed checkpoint says of its making; ``sha256``: of what it was made of."""
-    return {"of_sha256": sha256, "method": method, "macs": macs, "images": images}
+    options = {"method": method, "macs": macs, "images": images, "streams": streams}
+    return {"of_sha256": sha256, **options}
 
 
-def check_method(method: str, macs: float | None, of: str = "--") -> Method:
+def check_method(
+    method: str, macs: float | None, streams: bool = False, *, of: str = "--"
+) -> Method:
     """The method of a name.
 
     Args:
-        method, macs: as for :func:`compress_checkpoint`.
+        method, macs, streams: as for :func:`compress_checkpoint`.
         of: what stands before both names where the user gave them.
 
     Raises:
         UserError: no such method, or one that needs a budget, or takes none.
     """
     if method not in METHODS:
-        choose(f"{of}method", method, METHODS)
+        raise UserError(f"{of}method={method}: no such method; there are {', '.join(METHODS)}")
     chosen = METHODS[method]
     if chosen.budget and macs is None:
         raise UserError(f"{of}method={method} needs {of}macs, the fraction of MACs to keep")
     if chosen.budget is False and macs is not None:
         raise UserError(f"{of}method={method} has widths of its own and takes no {of}macs")
+    if streams and chosen.streams is None:
+        raise UserError(f"{of}streams is for taylor; {method} leaves residual streams as they are")
     if method == "cp":
         check_extra("tensorly")
     return chosen

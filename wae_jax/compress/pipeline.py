@@ -103,7 +103,7 @@ def check(settings: Settings) -> None:
     """Raises UserError for what is wrong in ``config.compress``, before anything is computed."""
     wanted = settings.compress
     if wanted.method:
-        check_method(wanted.method, wanted.macs or None, of="config.compress.")
+        check_method(wanted.method, wanted.macs or None, wanted.streams, of="config.compress.")
         if wanted.checkpoint:
             _check_same_network(settings, wanted.checkpoint)
     elif dataclasses.replace(wanted, int8=False) != CompressSettings():
@@ -150,7 +150,10 @@ def fine_tuning(settings: Settings, workdir: str) -> Settings:
 def _compress(settings: Settings, base: str, out: Path) -> None:
     """Writes the smaller network, or finds that it is there."""
     wanted = settings.compress
-    options = {"method": wanted.method, "macs": wanted.macs or None, "images": wanted.images}
+    options: dict[str, Any] = {
+        **{"method": wanted.method, "macs": wanted.macs or None},
+        **{"images": wanted.images, "streams": wanted.streams},
+    }
     if out.exists():
         held = store.read_meta(folders.find(str(out)))["compressed"]
         now = made_by(manifest.fingerprint(folders.find(base)), **options)

@@ -5,11 +5,12 @@ is a method of compression: thinet-0.5, thinet-gap, thinet-tiny or tucker (with 
 or a method and how many times fewer MACs, as taylor-2x or cp-3.4x.
 """
 
+import dataclasses
 import re
 from collections.abc import Mapping
 
 from wae_jax.compress.checkpoint import METHODS, check_method
-from wae_jax.config import Settings
+from wae_jax.config import CompressSettings, Settings
 from wae_jax.errors import UserError
 from wae_jax.schema.trees import changed
 
@@ -67,7 +68,8 @@ def with_steps(settings: Settings, variant: str) -> Settings:
     _, steps, _, int8 = split(variant)
     changes = {"method": "", "macs": 0.0, "checkpoint": "", "int8": int8}
     if not steps:
-        changes |= {"images": type(settings.compress)().images, "epochs": 0.0, "learning_rate": 0.0}
+        plain = dataclasses.asdict(CompressSettings())
+        changes = plain | {"int8": int8}
     for step in steps:
         budget = None if step in METHODS else _BUDGET.fullmatch(step)
         method, macs = (budget[1], 1 / float(budget[2])) if budget else (step, None)
@@ -77,6 +79,8 @@ def with_steps(settings: Settings, variant: str) -> Settings:
                 "with a budget as taylor-2x, and at the end distill and int8"
             )
         check_method(method, macs, of=f"--variants: {variant}: ")
+        if METHODS[method].streams is None:
+            changes["streams"] = False
         changes |= {"method": method, "macs": macs or 0.0}
     return changed(settings, {f"compress.{key}": value for key, value in changes.items()})
 
