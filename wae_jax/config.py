@@ -150,7 +150,9 @@ class CompressSettings:
 
     # taylor | thinet | thinet-0.5 | thinet-gap | thinet-tiny | tucker | cp | asymmetric; empty: off
     method: str = ""
-    macs: Fraction = 0.0  # of the network's MACs, what is kept; 0: the method's own rule
+    macs: Fraction = 0.0  # of the network's MACs, what is kept; 0: the method's own rule, or ms
+    # Or milliseconds of a call with one image here, in ONNX Runtime where it is installed.
+    ms: NotNegative = 0.0
     # Of the trained network; empty: it is trained first as all else here says, in WORKDIR/base.
     checkpoint: str = ""
     images: Count = 512  # of the training split, by which filters and layers are judged

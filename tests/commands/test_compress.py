@@ -1,8 +1,11 @@
 """wae-jax compress, in process: its checkpoint is one like any other, and mistakes."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 import wae_jax
 from tests.checkpoints.conftest import META
@@ -107,6 +110,29 @@ def test_training_goes_on_from_it(saved, succeed, tiny_config, tmp_path):
     assert early.fusion == "early" and early.backbone.widths == small[0].backbone.widths
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["taylor", "asymmetric"])
+def test_it_goes_where_others_go(method, saved, succeed, tmp_path):
+    """Moved, with nothing of what it was made of: evaluated, predicted with, exported, shown."""
+    made, moved = tmp_path / "made", tmp_path / "elsewhere" / "small"
+    command = "compress", f"--checkpoint={saved}", f"--method={method}", "--macs=0.6"
+    succeed(*command, "--images=16", f"--out={made}")
+    moved.parent.mkdir()
+    made.rename(moved)
+    figures = json.loads(succeed("evaluate", f"--checkpoint={moved}").splitlines()[-1])
+    assert figures["eval_count"] == 64
+    photo = tmp_path / "photo.png"
+    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(photo)
+    named = succeed("predict", f"--checkpoint={moved}", str(photo))
+    assert str(photo) in named
+    file = tmp_path / "net.onnx"
+    succeed("export", f"--checkpoint={moved}", f"--out={file}", "--format=onnx")
+    assert file.exists()
+    page = tmp_path / "report.html"
+    succeed("report", f"--workdir={moved}", f"--out={page}", "--seconds=1", "--count=1")
+    assert "Costs by part" in page.read_text()
+
+
 @pytest.mark.parametrize(
     "arguments, words",
     [
@@ -120,6 +146,10 @@ def test_training_goes_on_from_it(saved, succeed, tiny_config, tmp_path):
         (["--method=thinet-0.5", "--macs=0.5"], ["widths of its own"]),
         (["--method=thinet-gap"], ["vgg16"]),
         (["--method=tucker", "--images=0"], ["--images"]),
+        (["--method=taylor", "--ms=0"], ["--ms", "'0'"]),
+        (["--method=taylor", "--ms=soon"], ["--ms", "'soon'"]),
+        (["--method=tucker", "--ms=1", "--macs=0.5"], ["--macs and --ms exclude"]),
+        (["--method=thinet-0.5", "--ms=1"], ["takes no --ms"]),
         (["--method=thinet-0.5", "--streams"], ["--streams is for taylor"]),
         (["--method=asymmetric", "--macs=0.001"], ["asymmetric cannot"]),
     ],

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from wae_jax.commands.flags import start
 from wae_jax.commands.options import Parser, add_checkpoint, whole_number
+from wae_jax.config import CompressSettings
 
 IMAGES = 512
 
@@ -29,6 +30,12 @@ def main(argv: Sequence[str]) -> None:
         "--macs",
         type=_fraction,
         help="fraction of the MACs to keep, as 0.5; tucker: default by variational Bayes",
+    )
+    parser.add_argument(
+        "--ms",
+        type=_milliseconds,
+        default=0.0,
+        help="in place of --macs: of a call with one image, measured here",
     )
     parser.add_argument("--out", required=True, help="the folder to write")
     parser.add_argument(
@@ -56,18 +63,28 @@ def _fraction(text: str) -> float:
     return value
 
 
+def _milliseconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no time in milliseconds")
+    return value
+
+
 def _compress(options) -> None:
     from wae_jax.compress.checkpoint import compress_checkpoint
     from wae_jax.runtime.console import say
 
-    report, flags = compress_checkpoint(
-        options.checkpoint,
-        options.out,
+    wanted = CompressSettings(
         method=options.method,
-        macs=options.macs,
+        macs=options.macs or 0.0,
+        ms=options.ms,
         images=options.images,
         streams=options.streams,
     )
+    report, flags = compress_checkpoint(options.checkpoint, options.out, wanted)
     before, after = report.parameters
     print(report.table())
     print(f"parameters: {before / 1e6:.3f} M before, {after / 1e6:.3f} M after")

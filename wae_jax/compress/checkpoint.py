@@ -11,6 +11,7 @@ from wae_jax import data
 from wae_jax.checkpoints import folders, manifest
 from wae_jax.checkpoints.load import load_step
 from wae_jax.compress.asymmetric import asymmetric
+from wae_jax.compress.by_time import within
 from wae_jax.compress.low_rank import cp_ranks, decompose_network, tucker_ranks
 from wae_jax.compress.network import Network, check_compressible
 from wae_jax.compress.report import Report, compare
@@ -22,7 +23,7 @@ from wae_jax.compress.thinet import (
     widths_of_preset,
     with_pool_head,
 )
-from wae_jax.config import Settings, as_dict, settings_from_config
+from wae_jax.config import CompressSettings, Settings, as_dict, settings_from_config
 from wae_jax.errors import UserError
 from wae_jax.evaluation.classes import classes_of
 from wae_jax.export.runtimes import check_extra
@@ -73,23 +74,14 @@ METHODS = {
 
 
 def compress_checkpoint(
-    checkpoint: str,
-    out: str,
-    *,
-    method: str,
-    macs: float | None,
-    images: int,
-    streams: bool = False,
+    checkpoint: str, out: str, wanted: CompressSettings
 ) -> tuple[Report, list[str]]:
     """Writes a checkpoint of a smaller network; its stage is "compressed", its step 0.
 
     Args:
         checkpoint: a training workdir or one of its checkpoint steps.
         out: a folder that does not exist yet, or is empty.
-        method: a name in :data:`METHODS`.
-        macs: fraction of the network's MACs that may stay; None where the method has its own rule.
-        images: of the training split, for methods that look at activations.
-        streams: whether channels of residual streams go too.
+        wanted: the method, its budget, and what judges the layers.
 
     Returns:
         The report, and the flags of training that the smaller network needs beside
@@ -100,7 +92,7 @@ def compress_checkpoint(
             data, or there is something at ``out``.
     """
     check_out(out)
-    chosen = check_method(method, macs, streams)
+    chosen = check_method(wanted)
     folder = folders.find(checkpoint)
     model, variables, meta = load_step(folder)
     check_compressible(model)
@@ -114,12 +106,15 @@ def compress_checkpoint(
     if before.model.backbone.ranks and not chosen.products:
         raise UserError(
             f"{checkpoint} has convs that are products of smaller ones already; remove filters "
-            f"first (--method={method}), then decompose"
+            f"first (--method={wanted.method}), then decompose"
         )
-    batches = _batches(settings, meta, str(folder), images) if chosen.images else []
-    run = chosen.streams if streams else chosen.run
+    batches = _batches(settings, meta, str(folder), wanted.images) if chosen.images else []
+    run = chosen.streams if wanted.streams else chosen.run
     assert run is not None  # as was checked
-    after = run(before, batches, macs)
+    if wanted.ms:
+        after = within(lambda macs: run(before, batches, macs), before, wanted.ms)
+    else:
+        after = run(before, batches, wanted.macs or None)
     smaller = changed(after.settings, {"dtype": settings.model.dtype})
     config = as_dict(dataclasses.replace(settings, model=smaller))
     write_variables(
@@ -127,7 +122,7 @@ def compress_checkpoint(
         {
             **{k: v for k, v in meta.items() if k not in ("format", "step")},
             **{"config": config, "stage": STAGE, "data": None, "ema": False, "teacher": None},
-            "compressed": made_by(manifest.fingerprint(folder), method, macs, images, streams),
+            "compressed": made_by(manifest.fingerprint(folder), wanted),
             "train_seconds": 0.0,
         },
         out,
@@ -135,34 +130,36 @@ def compress_checkpoint(
     return compare(before, after), _flags(settings, smaller)
 
 
-def made_by(
-    sha256: str, method: str, macs: float | None, images: int, streams: bool
-) -> dict[str, Any]:
+def made_by(sha256: str, wanted: CompressSettings) -> dict[str, Any]:
     """What a compressed checkpoint says of its making; ``sha256``: of what it was made of."""
-    options = {"method": method, "macs": macs, "images": images, "streams": streams}
-    return {"of_sha256": sha256, **options}
+    keys = ("method", "macs", "ms", "images", "streams")
+    return {"of_sha256": sha256, **{key: getattr(wanted, key) for key in keys}}
 
 
-def check_method(
-    method: str, macs: float | None, streams: bool = False, *, of: str = "--"
-) -> Method:
+def check_method(wanted: CompressSettings, of: str = "--") -> Method:
     """The method of a name.
 
     Args:
-        method, macs, streams: as for :func:`compress_checkpoint`.
-        of: what stands before both names where the user gave them.
+        wanted: as for :func:`compress_checkpoint`.
+        of: what stands before the keys where the user gave them.
 
     Raises:
-        UserError: no such method, or one that needs a budget, or takes none.
+        UserError: no such method, one that needs a budget, or takes none, or not these options.
     """
+    method, budget = wanted.method, bool(wanted.macs or wanted.ms)
     if method not in METHODS:
         raise UserError(f"{of}method={method}: no such method; there are {', '.join(METHODS)}")
     chosen = METHODS[method]
-    if chosen.budget and macs is None:
-        raise UserError(f"{of}method={method} needs {of}macs, the fraction of MACs to keep")
-    if chosen.budget is False and macs is not None:
-        raise UserError(f"{of}method={method} has widths of its own and takes no {of}macs")
-    if streams and chosen.streams is None:
+    if wanted.macs and wanted.ms:
+        raise UserError(f"{of}macs and {of}ms exclude each other")
+    if chosen.budget and not budget:
+        raise UserError(
+            f"{of}method={method} needs {of}macs, the fraction of MACs to keep, or {of}ms"
+        )
+    if chosen.budget is False and budget:
+        key = "macs" if wanted.macs else "ms"
+        raise UserError(f"{of}method={method} has widths of its own and takes no {of}{key}")
+    if wanted.streams and chosen.streams is None:
         raise UserError(f"{of}streams is for taylor; {method} leaves residual streams as they are")
     if method == "cp":
         check_extra("tensorly")

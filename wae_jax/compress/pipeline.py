@@ -8,7 +8,6 @@ fine-tuning's own files as of any run, ``int8.onnx``, and ``compression.json``, 
 import contextlib
 import dataclasses
 import functools
-import importlib.util
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,11 +17,11 @@ from wae_jax.bench.environment import pick_device
 from wae_jax.bench.measure import count_params, inference_macs
 from wae_jax.bench.networks import Network, build_network
 from wae_jax.bench.places import open_place, platform_of, program_of
-from wae_jax.bench.runtimes import JAX
 from wae_jax.bench.timing import time_in_passes
 from wae_jax.checkpoints import folders, manifest, store
+from wae_jax.compress.by_time import runtime_here
 from wae_jax.compress.checkpoint import check_method, compress_checkpoint, made_by
-from wae_jax.config import CompressSettings, Settings, as_dict, settings_from_config
+from wae_jax.config import CompressSettings, InitSettings, Settings, as_dict, settings_from_config
 from wae_jax.errors import UserError
 from wae_jax.evaluation.classes import classes_of
 from wae_jax.evaluation.outcomes import Outcomes
@@ -103,7 +102,7 @@ def check(settings: Settings) -> None:
     """Raises UserError for what is wrong in ``config.compress``, before anything is computed."""
     wanted = settings.compress
     if wanted.method:
-        check_method(wanted.method, wanted.macs or None, wanted.streams, of="config.compress.")
+        check_method(wanted, of="config.compress.")
         if wanted.checkpoint:
             _check_same_network(settings, wanted.checkpoint)
     elif dataclasses.replace(wanted, int8=False) != CompressSettings():
@@ -143,20 +142,17 @@ def fine_tuning(settings: Settings, workdir: str) -> Settings:
     """What the fine-tuning in a workdir is trained with, once the smaller network is there."""
     small = str(Path(workdir) / COMPRESSED)
     model = settings_from_config(store.read_meta(folders.find(small))["config"]).model
-    again = {"restore": small, "init.pretrained": "", "init.source": "", "init.from_teacher": False}
-    return changed(dataclasses.replace(last_stage(settings), model=model), again)
+    # Nothing of how the network began: these are its weights.
+    tuned = dataclasses.replace(last_stage(settings), model=model, init=InitSettings())
+    return changed(tuned, {"restore": small, "init.frontend": "random"})
 
 
 def _compress(settings: Settings, base: str, out: Path) -> None:
     """Writes the smaller network, or finds that it is there."""
     wanted = settings.compress
-    options: dict[str, Any] = {
-        **{"method": wanted.method, "macs": wanted.macs or None},
-        **{"images": wanted.images, "streams": wanted.streams},
-    }
     if out.exists():
         held = store.read_meta(folders.find(str(out)))["compressed"]
-        now = made_by(manifest.fingerprint(folders.find(base)), **options)
+        now = made_by(manifest.fingerprint(folders.find(base)), wanted)
         for key, value in now.items():
             if held[key] != value:
                 raise UserError(
@@ -165,7 +161,7 @@ def _compress(settings: Settings, base: str, out: Path) -> None:
                 )
         return
     say(f"making {base} smaller by {wanted.method}")
-    report, _ = compress_checkpoint(base, str(out), **options)
+    report, _ = compress_checkpoint(base, str(out), wanted)
     say(report.table())
 
 
@@ -182,7 +178,7 @@ def measure_steps(checkpoints: Mapping[str, str], int8_file: Path | None) -> lis
         last = next(reversed(checkpoints))
         networks[INT8] = networks[last]
         top1[INT8] = _quantised(checkpoints[last], int8_file)
-    runtime = "onnxruntime" if importlib.util.find_spec("onnxruntime") else JAX
+    runtime = runtime_here()
     ms = _times(networks, runtime)
     return [
         Step(

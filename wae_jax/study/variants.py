@@ -78,10 +78,11 @@ def with_steps(settings: Settings, variant: str) -> Settings:
                 f"--variants: {variant}: no step {step!r}; there are {', '.join(METHODS)}, those "
                 "with a budget as taylor-2x, and at the end distill and int8"
             )
-        check_method(method, macs, of=f"--variants: {variant}: ")
+        changes |= {"method": method, "macs": macs or 0.0, "ms": 0.0}
         if METHODS[method].streams is None:
             changes["streams"] = False
-        changes |= {"method": method, "macs": macs or 0.0}
+        last = dataclasses.replace(settings.compress, **changes)
+        check_method(last, of=f"--variants: {variant}: ")
     return changed(settings, {f"compress.{key}": value for key, value in changes.items()})
 
 
