@@ -29,7 +29,7 @@ METHODS = [
     "thinet --macs=0.6",
     "thinet-0.5",
     "tucker --macs=0.6",
-    pytest.param("asymmetric --macs=0.6", marks=pytest.mark.slow),
+    pytest.param("asymmetric --macs=0.6", marks=pytest.mark.nightly),
 ]
 
 
@@ -110,7 +110,7 @@ def test_training_goes_on_from_it(saved, succeed, tiny_config, tmp_path):
     assert early.fusion == "early" and early.backbone.widths == small[0].backbone.widths
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("method", ["taylor", "asymmetric"])
 def test_it_goes_where_others_go(method, saved, succeed, tmp_path):
     """Moved, with nothing of what it was made of: evaluated, predicted with, exported, shown."""

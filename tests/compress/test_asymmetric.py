@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.compress.conftest import check_same_scores, scores, slow_if_deep
+from tests.compress.conftest import check_same_scores, nightly, scores, slow_if_deep
 from wae_jax.compress import asymmetric, decompose
 from wae_jax.compress.low_rank import decomposable, low_rank_macs
 from wae_jax.compress.network import TRUNK
@@ -54,7 +54,8 @@ def reference(y, x, rank):
 def test_reconstruction_is_the_references():
     y = RNG.normal(size=(300, 4)) @ RNG.normal(size=(4, 7)) + 0.3 * RNG.normal(size=(300, 7))
     x = y + 0.2 * RNG.normal(size=y.shape)  # as approximated convs before it make it
-    before, after, bias = asymmetric.reconstruct(y, x, 3)
+    noise = np.eye(7), np.eye(7)
+    before, after, bias = asymmetric.reconstruct(y, x, 3, noise)
     assert (before.shape, after.shape, bias.shape) == ((7, 3), (3, 7), (7,))
     m, b = reference(y, x, 3)
     np.testing.assert_allclose(before @ after, m, atol=1e-5)
@@ -64,7 +65,7 @@ def test_reconstruction_is_the_references():
         return np.square(np.maximum(y, 0) - np.maximum(x @ m + b, 0)).sum()
 
     # That is what the ReLU is considered for.
-    linear, more, offset = asymmetric.reconstruct(y, x, 3, rectified=False)
+    linear, more, offset = asymmetric.reconstruct(y, x, 3, noise, rectified=False)
     assert error(before @ after, bias) < 0.95 * error(linear @ more, offset)
 
 
@@ -82,7 +83,7 @@ def sampled(network, photos):
     return places, responses(network, photos, places)
 
 
-@pytest.mark.parametrize("name", ["vgg", slow_if_deep("basic"), slow_if_deep("bottleneck")])
+@pytest.mark.parametrize("name", ["vgg", nightly("basic"), nightly("bottleneck")])
 def test_responses_are_what_convs_make_of_what_they_read(name, make, photos):
     network = make(name)
     places, wanted = sampled(network, photos)
@@ -99,9 +100,9 @@ def test_responses_are_what_convs_make_of_what_they_read(name, make, photos):
     [
         "vgg",
         "vgg with norms",
-        pytest.param("wae-early", marks=pytest.mark.slow),
+        nightly("wae-early"),
         slow_if_deep("basic"),
-        slow_if_deep("bottleneck"),
+        nightly("bottleneck"),
     ],
 )
 def test_full_ranks_change_nothing(name, make, photos):
@@ -122,8 +123,8 @@ def test_full_ranks_change_nothing(name, make, photos):
     "name, macs",
     [
         ("vgg with norms", 0.6),
-        pytest.param("wae-early", 0.9, marks=pytest.mark.slow),
-        slow_if_deep("bottleneck", 0.75),
+        nightly("wae-early", 0.9),
+        nightly("bottleneck", 0.75),
     ],
 )
 def test_budget(name, macs, make, photos):

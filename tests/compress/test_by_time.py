@@ -48,7 +48,7 @@ def test_what_a_method_cannot_do_is_passed_over(take):
         by_time.within(run, Sized(1.0), 6.0)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("runtime", ["onnxruntime", "jax"])
 def test_networks_are_timed(runtime, make, monkeypatch):
     monkeypatch.setattr(by_time, "_SECONDS", 0.1)

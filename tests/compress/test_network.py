@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.compress.conftest import FULL, NETWORKS, check_same_scores, scores, slow_if_deep
+from tests.compress.conftest import FULL, NETWORKS, check_same_scores, nightly, scores, slow_if_deep
 from wae_jax.compress.budget import Costs
 from wae_jax.compress.network import TRUNK, Network, groups, keep_filters, readers
 from wae_jax.config import settings_from_config
@@ -55,8 +55,7 @@ def test_filters_without_effect_can_go(name, make):
     assert smaller.macs.total < network.macs.total and smaller.parameters < network.parameters
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["basic", "bottleneck"])
+@pytest.mark.parametrize("name", [slow_if_deep("basic"), nightly("bottleneck")])
 def test_channels_of_residual_streams_go_from_all_that_write_to_them(name, make):
     network = make(name)
     every = groups(network.model, streams=True)

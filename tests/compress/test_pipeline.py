@@ -27,8 +27,13 @@ def settings_of(tiny_config, network="full", **keys):
     return settings_from_config(config)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("method", ["full", "wae-fast"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param("full", marks=pytest.mark.slow),
+        pytest.param("wae-fast", marks=pytest.mark.nightly),
+    ],
+)
 def test_a_network_is_trained_made_smaller_trained_on_and_quantised(method, tiny_config, tmp_path):
     settings = settings_of(tiny_config, method, method="thinet-0.5", int8=True)
     figures = pipeline.train(settings, str(tmp_path))
@@ -51,7 +56,7 @@ def test_a_network_is_trained_made_smaller_trained_on_and_quantised(method, tiny
     assert open_onnxruntime(tmp_path / pipeline.INT8_FILE).call(image)["scores"].shape == (1, 10)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_stopped_pipeline_goes_on_where_it_was(tiny_config, tmp_path, monkeypatch):
     settings = settings_of(tiny_config, method="thinet-0.5")
     whole = pipeline.train(settings, str(tmp_path / "whole"))

@@ -93,7 +93,7 @@ def test_what_filters_cost_can_count(make, photos):
         np.testing.assert_allclose(values, plain[name] - 0.25 * share, atol=1e-12)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", ["basic", "bottleneck"])
 def test_a_streams_criterion_is_that_of_all_its_writers_norms_at_once(name, make, photos):
     """Scale and bias of the norms, times a common factor, have the same gradient."""
@@ -120,7 +120,7 @@ def test_a_streams_criterion_is_that_of_all_its_writers_norms_at_once(name, make
         np.testing.assert_allclose(found[group], expected, rtol=2e-3, atol=1e-3 * expected.max())
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_streams_lose_channels_within_the_budget(make, photos):
     network = make("bottleneck")
     smaller = taylor(network, photos, 0.5, rounds=2, streams=True)

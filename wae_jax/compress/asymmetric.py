@@ -23,7 +23,9 @@ from wae_jax.runtime.console import progress_bar
 
 # The weight of the auxiliary variable's constraint, and rounds with it.
 _PENALTIES = ((0.01, 25), (1.0, 25))
-_RIDGE = 1e-8  # of the mean variance: what the images leave open stays as it is
+# What the images leave open stays as it is: they count as if they had noise of such energy, and the
+# inverse of what neither reaches is bounded.
+_NOISE, _JITTER = 1e-6, 1e-13
 
 
 def asymmetric(
@@ -156,15 +158,18 @@ def _replace(
     """
     factor, offset = _norm_as_factors(network, conv)
     kernel = network.kernel(conv).astype(np.float64) * factor
+    flat = kernel.reshape(-1, kernel.shape[-1])  # what the conv makes of white noise
     now = np.tensordot(x, kernel, 3) + offset
-    before, after, bias = reconstruct(y, now, ranks[-1], rectified=rectified)
+    before, after, bias = reconstruct(y, now, ranks[-1], (flat, flat), rectified=rectified)
     bias += offset @ before @ after
     kernels = {REDUCE: kernel @ before}
     if len(ranks) == 3:
         # Columns and rows by themselves; then the last conv again, from what they give.
         kernels = decompose.columns_and_rows(kernel @ before, ranks[1])
-        z = np.tensordot(x, decompose.compose_columns(kernels), 3)
-        first, second, bias = reconstruct(y, z, ranks[-1], rectified=rectified, start=after)
+        product = decompose.compose_columns(kernels)
+        z = np.tensordot(x, product, 3)
+        noise = product.reshape(-1, product.shape[-1]), flat
+        first, second, bias = reconstruct(y, z, ranks[-1], noise, rectified=rectified)
         after = first @ second
     else:
         z = np.tensordot(x, kernels[REDUCE], 3)
@@ -175,9 +180,9 @@ def reconstruct(
     y: np.ndarray,
     x: np.ndarray,
     rank: int,
+    noise: tuple[np.ndarray, np.ndarray],
     *,
     rectified: bool = True,
-    start: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(A, B, b) with relu(x A B + b) near relu(y), A B of some rank.
 
@@ -188,11 +193,11 @@ def reconstruct(
         y: (n, d) float64.
         x: (n, q).
         rank: at most min(q, d).
+        noise: what x, (m, q), and y, (m, d), are for noise in the images: it decides where x does
+            not vary.
         rectified: False: without the ReLU.
-        start: (q, d), for directions in which x does not vary; identity by default.
     """
-    start = np.eye(*(x.shape[1], y.shape[1])) if start is None else start
-    fit = _Fit(x, rank, start)
+    fit = _Fit(x, rank, *noise)
     before, after, bias = fit(y)
     if rectified:
         for penalty, rounds in _PENALTIES:
@@ -214,18 +219,19 @@ def nearest(y: np.ndarray, now: np.ndarray, penalty: float) -> np.ndarray:
 class _Fit:
     """The best map of some rank from x to a target, with an offset: reduced-rank regression."""
 
-    def __init__(self, x: np.ndarray, rank: int, start: np.ndarray):
-        self.mean, self.rank, self.start = x.mean(0), rank, start
+    def __init__(self, x: np.ndarray, rank: int, noise_x: np.ndarray, noise_y: np.ndarray):
+        self.mean, self.rank = x.mean(0), rank
         self.x = x - self.mean
-        gram = self.x.T @ self.x
-        self.ridge = _RIDGE * max(np.trace(gram) / len(gram), 1e-30)
-        self.gram = gram + self.ridge * np.eye(len(gram))
-        self.factors = linalg.cho_factor(self.gram)
+        gram, noise = self.x.T @ self.x, noise_x.T @ noise_x
+        weight = _NOISE * max(np.trace(gram), 1e-30) / max(np.trace(noise), 1e-30)
+        self.gram = gram + weight * noise
+        self.right = weight * noise_x.T @ noise_y
+        jitter = _JITTER * np.trace(self.gram) * np.eye(len(gram))
+        self.factors = linalg.cho_factor(self.gram + jitter)
 
     def __call__(self, target: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         mean = target.mean(0)
-        right = self.x.T @ (target - mean) + self.ridge * self.start
-        best = linalg.cho_solve(self.factors, right)
+        best = linalg.cho_solve(self.factors, self.x.T @ (target - mean) + self.right)
         fitted = best.T @ self.gram @ best
         size = len(fitted)
         _, u = linalg.eigh(fitted, subset_by_index=(size - self.rank, size - 1))
