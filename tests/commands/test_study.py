@@ -301,15 +301,17 @@ def test_config_keys_are_set_for_all_variants(config_file, succeed, refuse, monk
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings(r"ignore:the load_module\(\) method is deprecated:DeprecationWarning")
 def test_variants_are_made_of_others(config_file, command, succeed, tmp_path):
     """A pruned network, its int8 file, and rows for all of them; run again, nothing is left."""
-    names = ["full", "full+thinet-0.5", "full+thinet-0.5+int8"]
+    names = ["full", "full+thinet-1.5x", "full+thinet-1.5x+int8"]
     options = [
         *(
             "study",
             f"--config={config_file}",
             f"--workdir={tmp_path}",
             "--config.compress.images=32",
+            "--config.model.backbone.plan=4 6 M",
         ),
         *(f"--variants={','.join(names)}", "--runtimes=jax,onnxruntime", "--seconds=1"),
     ]
