@@ -173,9 +173,9 @@ def measure_steps(checkpoints: Mapping[str, str], int8_file: Path | None) -> lis
         int8_file: the file that is written for that; None for none.
     """
     networks = {step: _network(step, path) for step, path in checkpoints.items()}
-    top1 = {step: network.top1 for step, network in networks.items()}
+    top1 = {step: network.top1 or 0.0 for step, network in networks.items()}
     if int8_file is not None:
-        last = next(reversed(checkpoints))
+        last = list(checkpoints)[-1]
         networks[INT8] = networks[last]
         top1[INT8] = _quantised(checkpoints[last], int8_file)
     runtime = runtime_here()

@@ -20,7 +20,7 @@ def draw_places(
 ) -> dict[str, Places]:
     """So many random outputs of each conv for each image, by conv."""
     rng = np.random.default_rng(seed)
-    found = {}
+    found: dict[str, Places] = {}
     for layer in layers:
         _, height, width, _ = layer.writes
         images = [np.repeat(np.arange(len(batch["label"])), samples) for batch in batches]

@@ -1,6 +1,7 @@
 """ONNX files whose weights are kept in 16 bits; everything computes in float32 as before."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,7 @@ def halve_weights(path: Path, kind: str) -> None:
     path.write_bytes(model.SerializeToString())
 
 
-def _array(onnx, tensor, kind: str) -> tuple[str, object, bool]:
+def _array(onnx, tensor, kind: str) -> tuple[str, Any, bool]:
     """An initializer's name, what is kept of it, and whether that is in 16 bits."""
     import ml_dtypes
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from wae_jax.bench.plots import MARKERS, make_panels
 from wae_jax.export.runtimes import TITLES
@@ -31,7 +32,7 @@ def plot_rows(rows: Sequence[Row], path: Path) -> None:
     figure, axes = make_panels(
         len(cells), len(dict.fromkeys(runtime for runtime, _ in cells)), width=4.6, height=4.2
     )
-    entries = {}
+    entries: dict[str, Any] = {}
     for axis, cell in zip(axes, cells, strict=True):
         draw_cell(axis, rows, cell)
         # Some are in one runtime alone.

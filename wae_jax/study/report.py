@@ -55,8 +55,8 @@ class Row:
     speedup: dict[Cell, tuple[float, float, float] | None]
     train_images_per_s: float | None
     epochs: float | None
-    images_seen: float
-    hours: float
+    images_seen: float | None
+    hours: float | None
     teacher: str
 
 
@@ -102,8 +102,8 @@ def make_rows(chosen: Mapping[str, Sequence[Run]], times: Times | None) -> list[
 
 
 def _mean_total(each: Sequence[Run], key: str) -> float | None:
-    values = [run.total(key) for run in each]
-    return None if None in values else float(np.mean(values))
+    values = [value for run in each if (value := run.total(key)) is not None]
+    return float(np.mean(values)) if len(values) == len(each) else None
 
 
 def _one(chosen: Mapping[str, Any], name: str) -> np.ndarray:

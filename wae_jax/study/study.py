@@ -105,7 +105,7 @@ def run_study(
         ]
         shown = left.shown(pending, runs.read_all(workdir))
         say(f"== {name}, seed {seed} (run {number} of {len(asked)}); {shown}")
-        before = records.get((made_of(name, next(iter(variants))), seed))
+        before = records.get((made_of(name, next(iter(variants))) or "", seed))
         records[name, seed] = _finish(workdir, name, seed, settings, first, before)
     return [records[name, seed] for name, seed, _ in asked]
 

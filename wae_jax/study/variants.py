@@ -8,6 +8,7 @@ or a method and how many times fewer MACs, as taylor-2x or cp-3.4x.
 import dataclasses
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from wae_jax.compress.checkpoint import METHODS, check_method
 from wae_jax.config import CompressSettings, Settings
@@ -66,7 +67,7 @@ def with_steps(settings: Settings, variant: str) -> Settings:
         UserError: no such step, or not with these keys.
     """
     _, steps, _, int8 = split(variant)
-    changes = {"method": "", "macs": 0.0, "checkpoint": "", "int8": int8}
+    changes: dict[str, Any] = {"method": "", "macs": 0.0, "checkpoint": "", "int8": int8}
     if not steps:
         plain = dataclasses.asdict(CompressSettings())
         changes = plain | {"int8": int8}

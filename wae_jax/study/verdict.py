@@ -179,17 +179,17 @@ def _does_it_pay(
 
 def _int8(question: Question, found: Found) -> str:
     """What int8 gains over float32, and why it gains little."""
-    timed = [c for c in found.choices if c.int8 is not None]
+    timed = [(c, c.int8) for c in found.choices if c.int8 is not None]
     if not timed:
         return ""
     figures = ", ".join(
         f"{c.method} {c.ms:.3g} -> {c.int8_ms:.3g} ms ({{:.2f}}x [{{:.2f}}, {{:.2f}}])".format(
-            *c.int8
+            *gain
         )
-        for c in timed
+        for c, gain in timed
     )
     has = ", ".join(question.int8_instructions)
-    most = max(c.int8[0] for c in timed)
+    most = max(gain[0] for _, gain in timed)
     if most < PAYS:
         why = (
             f"though this processor has instructions for it ({has})"
