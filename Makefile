@@ -5,7 +5,7 @@ DOCS_VENV := .venv-docs
 RUN := $(VENV)/bin/python
 export WAE_JAX_CACHE ?= $(CURDIR)/.cache/wae_jax
 
-.PHONY: quickstart study distillation test test-slow test-nightly lint results tables check-results docs dist requirements clean
+.PHONY: quickstart study distillation rivals test test-slow test-nightly lint results tables check-results docs dist requirements clean
 
 # Trains full resolution, low resolution and WAE on CIFAR-10 and sets them side by side.
 quickstart: $(VENV)/ready
@@ -23,6 +23,15 @@ distillation: $(VENV)/ready
 	$(RUN) -m wae_jax study --config=configs/quickstart.py --seeds=0,1 --workdir=runs/study \
 	  --variants=full,lowres,lowres+distill,wae-fast,wae-fast+distill \
 	  --csv=results/distillation.csv
+
+# Pruned, decomposed and int8 networks beside them, alone and with the teacher; shares their runs.
+RIVALS := $(foreach x,2x 3.4x 4x,$(foreach m,taylor thinet tucker cp asymmetric,full+$(m)-$(x)))
+rivals: $(VENV)/ready-dev
+	$(RUN) -m wae_jax study --config=configs/quickstart.py --seeds=0,1 --workdir=runs/study \
+	  --variants="$$(echo full lowres wae-fast lowres+distill wae-fast+distill $(RIVALS) \
+	  $(addsuffix +distill,$(RIVALS)) wae-fast+thinet-0.5+distill full+int8 lowres+int8 wae-fast+int8 \
+	  wae-fast+distill+int8 wae-fast+thinet-0.5+distill+int8 | tr ' ' ,)" \
+	  --runtimes=jax,onnxruntime --csv=results/cifar10_rivals.csv
 
 # Two at a time: most of a test's time is one thread that compiles.
 test: $(VENV)/ready-dev

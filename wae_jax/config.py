@@ -50,9 +50,10 @@ class BackboneSettings:
     width: Above0 = 1.0  # factor on all filters
     plan: str = ""  # "vgg" only: conv widths and M for pools, as in "32 32 M 64 64 M"
     # VGG and ResNet: convs that differ from the family's. widths: filters, whatever the factor, as
-    # in "conv1_1=48 conv2_1=96" or "stage1_block1/conv1=32" (there only within a block). ranks:
-    # products of smaller convs, as "conv1_2=16,24" (Tucker-2: ranks of input and output channels)
-    # or "conv1_2=40" (CP, and for 1x1 the SVD).
+    # in "conv1_1=48 conv2_1=96", within a ResNet's block "stage1_block1/conv1=32", and of all that
+    # write to a residual stream "stem=48 stage1=200". ranks: products of smaller convs, as
+    # "conv1_2=16,24" (Tucker-2: ranks of input and output channels), "conv1_2=40" (CP, and for 1x1
+    # the SVD) or "conv1_2=0,12,24" (columns, rows, then 1x1).
     widths: str = ""
     ranks: str = ""
     batch_norm: bool = False  # VGG only
@@ -141,6 +142,26 @@ class DistillSettings:
     feature_weight: NotNegative = 0.0  # of l_f; 0 is off
     # Of the teacher's computation; empty: as the teacher was trained.
     dtype: Annotated[str, one_of("", "float32", "bfloat16")] = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class CompressSettings:
+    """train.py makes a trained network smaller, and trains that on (docs/compress.md)."""
+
+    # taylor | thinet | thinet-0.5 | thinet-gap | thinet-tiny | tucker | cp | asymmetric; empty: off
+    method: str = ""
+    macs: Fraction = 0.0  # of the network's MACs, what is kept; 0: the method's own rule, or ms
+    # Or milliseconds of a call with one image here, in ONNX Runtime where it is installed.
+    ms: NotNegative = 0.0
+    # Of the trained network; empty: it is trained first as all else here says, in WORKDIR/base.
+    checkpoint: str = ""
+    images: Count = 512  # of the training split, by which filters and layers are judged
+    streams: bool = False  # taylor: a ResNet's residual streams lose channels too
+    # Then the last of run_stages, again: its length in passes and its peak rate; 0: the stage's.
+    epochs: NotNegative = 0.0
+    learning_rate: NotNegative = 0.0
+    # At the end WORKDIR/int8.onnx, by ONNX Runtime's quantiser; with a method or without.
+    int8: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -281,6 +302,7 @@ class Settings:
     model: ModelSettings = ModelSettings()
     losses: LossSettings = LossSettings()
     distill: DistillSettings = DistillSettings()
+    compress: CompressSettings = CompressSettings()
     # Which stages run, in order: the paper's three, or "end_to_end" alone (see methods.py).
     run_stages: tuple[str, ...] = ("autoencoder", "classifier", "joint")
     stages: Mapping[str, StageSettings] = dataclasses.field(default_factory=_default_stages)

@@ -1,8 +1,11 @@
 """wae-jax compress, in process: its checkpoint is one like any other, and mistakes."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 import wae_jax
 from tests.checkpoints.conftest import META
@@ -26,6 +29,7 @@ METHODS = [
     "thinet --macs=0.6",
     "thinet-0.5",
     "tucker --macs=0.6",
+    pytest.param("asymmetric --macs=0.6", marks=pytest.mark.nightly),
 ]
 
 
@@ -67,7 +71,9 @@ def test_the_checkpoint_is_one_like_any_other(method, saved, succeed, tmp_path):
     kept = float(table[-1].split("|")[-2].strip(" %"))
     assert kept <= 60.1
     model, _ = wae_jax.load(str(out))
-    assert (model.backbone.ranks if "tucker" in method else model.backbone.widths) != ()
+    assert (
+        model.backbone.ranks if method.startswith(("tucker", "asym")) else model.backbone.widths
+    ) != ()
     assert len(table[2].split("|")) == 8
     meta = store.read_meta(folders.find(str(out)))
     assert (meta["stage"], meta["step"], meta["class_names"][3]) == ("compressed", 0, "cat")
@@ -104,11 +110,34 @@ def test_training_goes_on_from_it(saved, succeed, tiny_config, tmp_path):
     assert early.fusion == "early" and early.backbone.widths == small[0].backbone.widths
 
 
+@pytest.mark.nightly
+@pytest.mark.parametrize("method", ["taylor", "asymmetric"])
+def test_it_goes_where_others_go(method, saved, succeed, tmp_path):
+    """Moved, with nothing of what it was made of: evaluated, predicted with, exported, shown."""
+    made, moved = tmp_path / "made", tmp_path / "elsewhere" / "small"
+    command = "compress", f"--checkpoint={saved}", f"--method={method}", "--macs=0.6"
+    succeed(*command, "--images=16", f"--out={made}")
+    moved.parent.mkdir()
+    made.rename(moved)
+    figures = json.loads(succeed("evaluate", f"--checkpoint={moved}").splitlines()[-1])
+    assert figures["eval_count"] == 64
+    photo = tmp_path / "photo.png"
+    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(photo)
+    named = succeed("predict", f"--checkpoint={moved}", str(photo))
+    assert str(photo) in named
+    file = tmp_path / "net.onnx"
+    succeed("export", f"--checkpoint={moved}", f"--out={file}", "--format=onnx")
+    assert file.exists()
+    page = tmp_path / "report.html"
+    succeed("report", f"--workdir={moved}", f"--out={page}", "--seconds=1", "--count=1")
+    assert "Costs by part" in page.read_text()
+
+
 @pytest.mark.parametrize(
     "arguments, words",
     [
         (["--macs=0.5"], ["--method"]),
-        (["--method=magic", "--macs=0.5"], ["magic", "taylor", "tucker"]),
+        (["--method=magic", "--macs=0.5"], ["--method=magic: no such", "taylor", "tucker"]),
         (["--method=taylor"], ["--macs"]),
         (["--method=taylor", "--macs=1.5"], ["--macs", "1.5"]),
         (["--method=taylor", "--macs=half"], ["--macs", "half"]),
@@ -117,6 +146,12 @@ def test_training_goes_on_from_it(saved, succeed, tiny_config, tmp_path):
         (["--method=thinet-0.5", "--macs=0.5"], ["widths of its own"]),
         (["--method=thinet-gap"], ["vgg16"]),
         (["--method=tucker", "--images=0"], ["--images"]),
+        (["--method=taylor", "--ms=0"], ["--ms", "'0'"]),
+        (["--method=taylor", "--ms=soon"], ["--ms", "'soon'"]),
+        (["--method=tucker", "--ms=1", "--macs=0.5"], ["--macs and --ms exclude"]),
+        (["--method=thinet-0.5", "--ms=1"], ["takes no --ms"]),
+        (["--method=thinet-0.5", "--streams"], ["--streams is for taylor"]),
+        (["--method=asymmetric", "--macs=0.001"], ["asymmetric cannot"]),
     ],
 )
 def test_mistakes(arguments, words, saved, refuse, tmp_path):

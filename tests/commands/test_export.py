@@ -43,6 +43,26 @@ def options(saved, monkeypatch):
     return "export", f"--checkpoint={saved}"
 
 
+@pytest.mark.parametrize("kind, most", [("float16", 2e-3), ("bfloat16", 2e-2)])
+def test_onnx_with_weights_in_16_bits(kind, most, options, command, tmp_path):
+    out, plain = tmp_path / "half.onnx", tmp_path / "plain.onnx"
+    for path, weights in ((out, kind), (plain, "float32")):
+        status, _, stderr = command(
+            *options, "--format=onnx", f"--out={path}", f"--weights={weights}"
+        )
+        assert status == 0, stderr
+        difference = float(stderr.splitlines()[0].split()[3])
+        assert difference < 1e-5 if weights == "float32" else 1e-5 < difference < most
+    types = {onnx.TensorProto.DataType.Name(x.data_type) for x in onnx.load(out).graph.initializer}
+    assert kind.upper() in types
+    large = sum(
+        onnx.numpy_helper.to_array(x).nbytes
+        for x in onnx.load(plain).graph.initializer
+        if np.prod(x.dims) >= 256
+    )
+    assert plain.stat().st_size - out.stat().st_size == pytest.approx(large / 2, rel=0.1)
+
+
 @pytest.mark.parametrize("batch", ["1", "dynamic"])
 def test_onnx(batch, options, command, tmp_path):
     out = tmp_path / "net.onnx"

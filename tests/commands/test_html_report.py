@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.study.conftest import make_run
+from wae_jax.compress.pipeline import Step, write_steps
 from wae_jax.report import sections
 from wae_jax.runtime import process
 from wae_jax.study import measure, runs
@@ -134,6 +135,15 @@ def test_a_run_that_has_only_begun(trained, read, refuse, tmp_path):
     assert "Costs by part" not in page.sections and "Model card" in page.sections
     (folder / "metrics.jsonl").unlink()
     assert "Training" not in read(folder).sections
+    steps = [Step("trained", 0.5, 4_000_000, 9_000, 2.0, "jax")]
+    steps += [Step("fine-tuned", 0.4975, 1_000_000, 3_000, 1.0, "jax")]
+    write_steps(folder, steps)
+    shown = " ".join(read(folder).sections["Compression"].split())
+    assert "fine-tuned 49.75 % 1.00 M 4.00x 1.000 2.00x 0.003 M" in shown.replace("\n", " ")
+    assert "one image in JAX" in shown
+    (folder / "compression.json").write_text("{}")
+    refuse(["compression.json"], "report", f"--workdir={folder}", f"--out={tmp_path / 'r.html'}")
+    (folder / "compression.json").unlink()
     (folder / "config.json").write_text("{")
     refuse(["config.json"], "report", f"--workdir={folder}", f"--out={tmp_path / 'r.html'}")
 

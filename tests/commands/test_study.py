@@ -4,15 +4,16 @@ import csv
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from tests.commands.conftest import call
 from wae_jax.bench.places import program_of
+from wae_jax.compress.pipeline import train
 from wae_jax.config import Settings
 from wae_jax.errors import UserError
 from wae_jax.runtime import process
 from wae_jax.study import load, measure, runs, study
-from wae_jax.training.loop import train
 
 
 @pytest.fixture(autouse=True)
@@ -187,7 +188,7 @@ def test_a_run_with_another_config_is_refused_before_training(
 def test_one_teacher_for_all_seeds(monkeypatch, config_file, studied, tmp_path, succeed):
     asked = []
 
-    def train_nothing(workdir, name, seed, settings, first):
+    def train_nothing(workdir, name, seed, settings, first, before):
         asked.append((name, seed, settings.distill.teacher))
 
     monkeypatch.setattr(study, "_finish", train_nothing)
@@ -237,6 +238,13 @@ BROKEN = {
         ({"variants": "full,full"}, ["--variants", "twice"]),
         ({"variants": "full+distill,full"}, ["full+distill", "--teacher"]),
         ({"variants": None}, ["--variants"]),
+        ({"variants": "full,full+taylor"}, ["full+taylor", "needs", "macs"]),
+        ({"variants": "full,full+taylor-0.5x"}, ["no step 'taylor-0.5x'", "taylor-2x"]),
+        ({"variants": "full,full+magic"}, ["no step 'magic'", "thinet-0.5"]),
+        ({"variants": "full,full+thinet-0.5-2x"}, ["full+thinet-0.5-2x", "takes no"]),
+        ({"variants": "full+taylor-2x,full"}, ["made of full", "before it"]),
+        ({"variants": "full,lowres+int8"}, ["made of lowres", "before it"]),
+        ({"variants": "full,lowres,lowres+cp-2x+distill"}, ["made of lowres+distill"]),
         ({"config": None}, ["--config"]),
         ({"only": "everything"}, ["--only", "measure"]),
         ({"seconds": "0"}, ["--seconds"]),
@@ -291,3 +299,39 @@ def test_config_keys_are_set_for_all_variants(config_file, succeed, refuse, monk
     refuse(["no key nonsense"], *options, "--only=train", "--config.nonsense=1")
     meant = "no option --stages.joint.steps (did you mean --config.stages.STAGE.steps?)"
     refuse([meant], *options, "--only=train", "--stages.joint.steps=9")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings(r"ignore:the load_module\(\) method is deprecated:DeprecationWarning")
+def test_variants_are_made_of_others(config_file, command, succeed, tmp_path):
+    """A pruned network, its int8 file, and rows for all of them; run again, nothing is left."""
+    names = ["full", "full+thinet-1.5x", "full+thinet-1.5x+int8"]
+    options = [
+        *(
+            "study",
+            f"--config={config_file}",
+            f"--workdir={tmp_path}",
+            "--config.compress.images=32",
+            "--config.model.backbone.plan=4 6 M",
+        ),
+        *(f"--variants={','.join(names)}", "--runtimes=jax,onnxruntime", "--seconds=1"),
+    ]
+    succeed(*options)
+    full, small, int8 = (runs.read(tmp_path / f"{name}-0.json") for name in names)
+    assert small.config["model"] == full.config["model"] != small.model
+    assert small.macs == int8.macs < full.macs and small.model == int8.model
+    assert [s["step"] for s in small.compression] == ["trained", "compressed", "fine-tuned"]
+    assert small.total("images_seen") == full.images_seen + small.images_seen
+    assert (int8.images_seen, int8.total("epochs")) == (0, small.total("epochs"))
+    assert (tmp_path / f"{names[2]}-0" / "int8.onnx").is_file()
+    # The same photos, classified by the file.
+    assert len(int8.correct) == len(full.correct) == 96
+    assert np.mean(int8.correct == small.correct) > 0.8
+    rows = read_csv(tmp_path / "results.csv")
+    assert list(rows) == names
+    assert rows[names[2]]["ms_batch_1"] == "" != rows[names[2]]["ms_onnxruntime_batch_1"]
+    assert float(rows[names[1]]["speedup_batch_1"]) > 0 and float(rows["full"]["epochs"]) > 0
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*-0.json")}
+    status, _, err = command(*options, "--only=train")
+    assert status == 0 and "run 1 of 3" not in err
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*-0.json")} == before

@@ -68,3 +68,8 @@ def slow_if_deep(name: str, *values):
     """The parameters of a test, kept for long runs where the network takes long to compile."""
     deep = name in ("basic", "bottleneck", "wae with fc heads")
     return pytest.param(name, *values, marks=pytest.mark.slow if deep else ())
+
+
+def nightly(name: str, *values):
+    """The parameters of a test that takes long and need not run on every change."""
+    return pytest.param(name, *values, marks=pytest.mark.nightly)

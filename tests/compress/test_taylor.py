@@ -2,14 +2,17 @@
 
 import itertools
 
+import jax
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 
 from tests.compress.conftest import check_same_scores, slow_if_deep
 from wae_jax.compress.budget import Costs
-from wae_jax.compress.network import TRUNK
+from wae_jax.compress.network import TRUNK, groups
 from wae_jax.compress.taylor import ranked, select, taylor, taylor_criteria
 from wae_jax.errors import UserError
+from wae_jax.models.classifier import scores_of
 
 PLAIN = {
     "model.backbone.plan": "5 7",
@@ -88,6 +91,46 @@ def test_what_filters_cost_can_count(make, photos):
     for name, values in costly.items():
         share = a_filter[name] / max(a_filter.values())
         np.testing.assert_allclose(values, plain[name] - 0.25 * share, atol=1e-12)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", ["basic", "bottleneck"])
+def test_a_streams_criterion_is_that_of_all_its_writers_norms_at_once(name, make, photos):
+    """Scale and bias of the norms, times a common factor, have the same gradient."""
+    network = make(name)
+    found = taylor_criteria(network, photos[:1], streams=True)
+    every = groups(network.model, streams=True)
+
+    def loss(params, image, label):
+        scores = scores_of(network.model, {**network.variables, "params": params}, image[None])
+        return -jax.nn.log_softmax(scores)[0, label]
+
+    gradient = jax.jit(jax.vmap(jax.grad(loss), in_axes=(None, 0, 0)))
+    params = network.variables["params"]
+    batch = photos[0]
+    slopes = flatten_dict(gradient(params, batch["image"], batch["label"]), sep="/")
+    for group in ("stage1", "stage2", "stage4"):
+        total = 0.0
+        for conv in every[group].writers:
+            norm = f"backbone/{conv.replace('conv', 'norm')}"
+            for key in ("scale", "bias"):
+                total = total + network.arrays[f"params/{norm}/{key}"] * slopes[f"{norm}/{key}"]
+        _, height, width, _ = network.layers[every[group].writers[-1]].writes
+        expected = np.abs(np.asarray(total) / (height * width)).mean(0)
+        np.testing.assert_allclose(found[group], expected, rtol=2e-3, atol=1e-3 * expected.max())
+
+
+@pytest.mark.nightly
+def test_streams_lose_channels_within_the_budget(make, photos):
+    network = make("bottleneck")
+    smaller = taylor(network, photos, 0.5, rounds=2, streams=True)
+    assert 0.4 < smaller.macs.total / network.macs.total <= 0.5
+    assert any(
+        name.startswith("stage") and "/" not in name for name, _ in smaller.model.backbone.widths
+    )
+    # Far less than blocks alone could do.
+    with pytest.raises(UserError, match="taylor cannot"):
+        taylor(network, photos, 0.1, rounds=2)
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def test_contributions_add_up_to_the_conv(name, reader, make, photos):
     layer = network.layers[reader]
     rng, again = np.random.default_rng(5), np.random.default_rng(5)
     (found,) = contributions(network, reader, photos[:1], 10, rng)
-    (x,) = module._inputs(network, reader, photos[:1])
+    (x,) = module.inputs(network, reader, photos[:1])
     y = jax.lax.conv_general_dilated(
         x, network.kernel(reader), (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
@@ -68,7 +68,7 @@ def test_contributions_to_the_heads_add_up(name, make, photos):
     kind = network.settings.head.kind
     (found,) = contributions(network, HEADS, photos[:1], 3, np.random.default_rng(5))
     output = np.random.default_rng(5).integers(0, 12 if kind == "fc" else 10, 24)
-    (x,) = module._inputs(network, HEADS, photos[:1])
+    (x,) = module.inputs(network, HEADS, photos[:1])
     layer = network.variables["params"]["head_low"]["fc1" if kind == "fc" else "scores"]
     y = (x.reshape(8, -1) if kind == "fc" else x.mean((1, 2))) @ layer["kernel"]
     np.testing.assert_allclose(found.sum(1), y[np.repeat(np.arange(8), 3), output], rtol=1e-4)

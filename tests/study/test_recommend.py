@@ -1,5 +1,7 @@
 """What methods would gain: measured on a tiny network, and put into words on made-up figures."""
 
+import dataclasses
+
 import pytest
 
 from wae_jax.config import settings_from_config
@@ -20,15 +22,16 @@ METHODS = ("full", "lowres", "wae-fast", "haar-early", "stem", "lowres-12")
 
 
 @pytest.fixture(scope="module", params=["onnxruntime", "jax"])
-def found(request, tiny_config):
+def measured(request, tiny_config):
     settings = {m: settings_from_config(set_method(tiny_config(), m)) for m in METHODS}
     # One that cannot be: the others are measured all the same.
     own = tiny_config({"model.backbone.name": "tests.export.modules:Readme"})
     settings["wae"] = settings_from_config(set_method(own, "stem"))
-    return recommend(settings, request.param, seconds=0.01)
+    return request.param, recommend(settings, request.param, seconds=0.01)
 
 
-def test_all_methods_are_measured(found):
+def test_all_methods_are_measured(measured):
+    runtime, found = measured
     assert sorted(c.method for c in found.choices) == sorted(METHODS)
     speedups = [c.speedup[0] for c in found.choices]
     assert speedups == sorted(speedups, reverse=True)
@@ -41,6 +44,10 @@ def test_all_methods_are_measured(found):
         assert c.macs == sum(c.part_macs.values()) == pytest.approx(full.macs / c.mac_ratio)
         assert c.ms > 0 and c.predicted > 0 and c.parts[FRONT_END] > 0
         assert (c.parts[LIGHT] > 0) == (c.part_macs[LIGHT] > 0) == (c.method == "wae-fast")
+        in_int8 = runtime == "onnxruntime" and c.method in ("full", "lowres", "wae-fast")
+        assert (c.int8 is not None) == (c.int8_ms is not None) == in_int8
+        if in_int8:
+            assert c.int8_ms > 0 and c.int8[1] <= c.int8[0] <= c.int8[2]
 
 
 def test_the_network_itself_must_be_possible(tiny_config):
@@ -107,6 +114,24 @@ def test_what_does_not_pay_is_said_with_what_eats_it():
     assert "WAE will not pay here: the fastest of its forms, wae, takes 36 ms" in text
     assert "3.1 times fewer MACs" in text and "lost in the light branch" in text
     assert "WARNING: wae: 1.11x of the 3.08x that its MACs promise. The light branch eats" in text
+
+
+@pytest.mark.parametrize(
+    "gain, instructions, words",
+    [
+        (1.1, (), "int8 gains little here, this processor has no instructions for it (VNNI or"),
+        (1.1, ("avx_vnni",), "int8 gains little here, though this processor has instructions"),
+        (2.0, ("avx_vnni",), "In int8: full 40 -> 20 ms (2.00x [1.90, 2.10]); instructions for"),
+    ],
+)
+def test_what_int8_gains_is_said(gain, instructions, words):
+    full = dataclasses.replace(
+        PAYING[-1], int8_ms=40.0 / gain, int8=(gain, gain * 0.95, gain * 1.05)
+    )
+    found = Found([*PAYING[:-1], full], {})
+    assert words in verdict.as_text(question(int8_instructions=instructions), found)
+    assert verdict.as_records(question(), found)[-1]["int8_speedup"] == gain
+    assert "int8" not in verdict.as_text(question(), Found(PAYING, {}))
 
 
 def test_a_budget_is_kept():

@@ -115,9 +115,11 @@ def test_columns(chosen):
         "macs", "mac_ratio", "ms_batch_1", "ms_batch_32",
         "speedup_batch_1", "speedup_batch_1_low", "speedup_batch_1_high",
         "speedup_batch_32", "speedup_batch_32_low", "speedup_batch_32_high",
-        "train_images_per_s",
+        "train_images_per_s", "epochs", "images_seen", "hours", "teacher",
     ]  # fmt: skip
     wae = records[3]
+    # An old record does not say how many epochs its images are.
+    assert (wae["epochs"], wae["images_seen"], wae["teacher"]) == ("", 80, "")
     assert (wae["above_curve"], wae["ms_batch_1"], wae["ms_batch_32"]) == (0.08, 1.5, 0.15)
     assert wae["speedup_batch_1"] == pytest.approx(4 / 1.5, abs=1e-3)
     # Another runtime adds columns of its own.
@@ -137,6 +139,37 @@ def test_table_and_warnings(chosen, run_of):
     chosen["new"] = [run_of("new", right=[True] * 100, load={"warning": "busy"})]
     disturbed, untimed, training = report.warnings(chosen, times_of(MS, "others ran"))
     assert disturbed == "others ran" and "no times of new:" in untimed and "new-0" in training
+
+
+def test_int8_is_in_the_panels_of_the_runtimes_that_have_it(run_of, monkeypatch, tmp_path):
+    from matplotlib.figure import Figure
+
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *a, **k: drawn.append(figure))
+    right = {"full": 80, "full+taylor-2x": 78, "full+taylor-2x+int8": 77, "lowres": 60}
+    names = list(right)
+    cells = {
+        (runtime, 1): Timings({name: np.full(4, 4.0 - n) for n, name in enumerate(names)}, (2,))
+        for runtime in ("jax", "onnxruntime")
+    }
+    del cells["jax", 1].ms["full+taylor-2x+int8"]
+    times = Times({"load": {}}, {name: name for name in right}, cells)
+    rows = report.make_rows(chosen_of(run_of, right), times)
+    assert rows[2].ms["jax", 1] is None and rows[2].speedup["jax", 1] is None
+    assert rows[2].ms["onnxruntime", 1] == 2.0 and rows[2].above_curve["jax", 1] is None
+    assert rows[2].above_curve["onnxruntime", 1] is not None
+    plot_rows(rows, tmp_path / "study.png")
+    shown = [{c.get_label() for c in axis.containers} for axis in drawn[0].axes]
+    assert shown == [set(right) - {"full+taylor-2x+int8"}, set(right)]
+    looks = {
+        c.get_label(): (c.lines[0].get_marker(), c.lines[0].get_color())
+        for c in drawn[0].axes[1].containers
+    }
+    assert len(set(looks.values())) == 4 and looks["full"][0] == looks["lowres"][0]
+    assert looks["full"][1] == looks["full+taylor-2x"][1] != looks["lowres"][1]
+    (legend,) = drawn[0].legends
+    texts = [text.get_text() for text in legend.get_texts()]
+    assert texts[-4:] == names and "Pareto front" in texts
 
 
 def test_two_networks_are_compared_seed_by_seed(run_of):
@@ -168,4 +201,6 @@ def test_the_picture_has_the_curves_and_all_points(chosen, monkeypatch, tmp_path
     assert curve.get_xydata().tolist() == [[1.0, 60.0], [4.0, 80.0], [4.0, 80.0]]
     shown = {container.get_label() for container in one.containers}
     assert shown == set(ms)
-    assert (one.get_title(), batch.get_title()) == ("batch 1", "batch 32")
+    (front,) = [line for line in one.lines if line.get_label() == "Pareto front"]
+    assert front.get_xydata().tolist() == [[1.0, 60.0], [1.5, 76.0], [4.0, 80.0]]
+    assert (one.get_title(), batch.get_title()) == ("JAX, batch 1", "JAX, batch 32")

@@ -17,17 +17,23 @@ from wae_jax.bench.timing import Call, time_interleaved
 from wae_jax.bench.worker import Worker
 from wae_jax.errors import UserError
 from wae_jax.export import formats
+from wae_jax.export.int8 import quantise
 from wae_jax.export.runtimes import RUNTIMES, TITLES
 
 NAMES = (JAX, *RUNTIMES)
 
 
 class Program(NamedTuple):
-    """What is timed: ``function(variables, images)`` -> (B, F), of uint8 images of ``shape``."""
+    """What is timed: ``function(variables, images)`` -> (B, F), of uint8 images of ``shape``.
+
+    int8: whether its layers compute in int8, see :func:`wae_jax.export.int8.quantise`; calibrated
+    on the images that it is timed with. Not in JAX.
+    """
 
     function: Callable[[Any, Any], Any]
     variables: Any
     shape: tuple[int, int, int, int]
+    int8: bool = False
 
     def images(self) -> np.ndarray:
         """The same random ones at each call."""
@@ -78,6 +84,7 @@ class _Here:
         self._calls: dict[Hashable, Call] = {}
 
     def add(self, key: Hashable, program: Program) -> None:
+        assert not program.int8, "JAX has no int8 layers here"
         given = jax.device_put((program.variables, program.images()), self._device)
         run = compile_ahead(program.function, *given).run
         self._calls[key] = lambda: run(*given)
@@ -103,6 +110,8 @@ class _Exported:
         formats.write_function(
             functools.partial(program.function, program.variables), program.shape, path
         )
+        if program.int8:
+            quantise(path, path, [program.images()])
         threads = worker_threads()
         make = functools.partial(onnx_call, self._runtime, path, program.shape, threads)
         self._worker.add(key, make)

@@ -38,16 +38,21 @@ def plot_rows(rows: Sequence[Row], path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
-def make_panels(count: int, *, width: float = 4.2, height: float = 4.2):
-    """A figure with panels side by side (at least one) and room for a legend; and the panels."""
+def make_panels(count: int, lines: int = 1, *, width: float = 4.2, height: float = 4.2):
+    """A figure with panels side by side (at least one) and room for a legend; and the panels.
+
+    Args:
+        count: of the panels. lines: Of as many of them as the others.
+        width, height: of a panel in inches.
+    """
     # Not pyplot: no global state, and the Agg canvas whatever the user's settings.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    count = max(1, count)
-    figure = Figure(figsize=(width * count + 2.4, height), layout="constrained")
+    columns = max(1, count // lines)
+    figure = Figure(figsize=(width * columns + 2.4, height * lines), layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, figure.subplots(1, count, squeeze=False)[0]
+    return figure, figure.subplots(lines, columns, squeeze=False).ravel()
 
 
 def _draw_panel(axis, rows: Sequence[Row], markers: dict[str, str], by_accuracy: bool) -> None:

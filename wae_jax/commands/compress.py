@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from wae_jax.commands.flags import start
 from wae_jax.commands.options import Parser, add_checkpoint, whole_number
+from wae_jax.config import CompressSettings
 
 IMAGES = 512
 
@@ -22,12 +23,19 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--method",
         required=True,
-        help="taylor, thinet, thinet-0.5, thinet-gap, thinet-tiny (filters); tucker, cp (convs)",
+        help="taylor, thinet, thinet-0.5, thinet-gap, thinet-tiny (filters); "
+        "tucker, cp, asymmetric (convs)",
     )
     parser.add_argument(
         "--macs",
         type=_fraction,
         help="fraction of the MACs to keep, as 0.5; tucker: default by variational Bayes",
+    )
+    parser.add_argument(
+        "--ms",
+        type=_milliseconds,
+        default=0.0,
+        help="in place of --macs: of a call with one image, measured here",
     )
     parser.add_argument("--out", required=True, help="the folder to write")
     parser.add_argument(
@@ -35,6 +43,11 @@ def main(argv: Sequence[str]) -> None:
         type=whole_number(1),
         default=IMAGES,
         help=f"of the training split, by which filters are judged; {IMAGES} by default",
+    )
+    parser.add_argument(
+        "--streams",
+        action="store_true",
+        help="taylor: a ResNet's residual streams lose channels too, not only the convs in blocks",
     )
     options = parser.parse_args(argv)
     start(lambda: _compress(options))
@@ -50,17 +63,28 @@ def _fraction(text: str) -> float:
     return value
 
 
+def _milliseconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no time in milliseconds")
+    return value
+
+
 def _compress(options) -> None:
     from wae_jax.compress.checkpoint import compress_checkpoint
     from wae_jax.runtime.console import say
 
-    report, flags = compress_checkpoint(
-        options.checkpoint,
-        options.out,
+    wanted = CompressSettings(
         method=options.method,
-        macs=options.macs,
+        macs=options.macs or 0.0,
+        ms=options.ms,
         images=options.images,
+        streams=options.streams,
     )
+    report, flags = compress_checkpoint(options.checkpoint, options.out, wanted)
     before, after = report.parameters
     print(report.table())
     print(f"parameters: {before / 1e6:.3f} M before, {after / 1e6:.3f} M after")

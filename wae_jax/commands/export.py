@@ -42,6 +42,12 @@ def main(argv: Sequence[str]) -> None:
         metavar=f"N|{ANY}",
         help=f"images in a call, 1 by default; {ANY}: any number, which can be slower",
     )
+    parser.add_argument(
+        "--weights",
+        choices=("float32", "float16", "bfloat16"),
+        default="float32",
+        help="how the file keeps them, onnx only; it computes in float32 all the same",
+    )
     parser.add_argument("--int8", action="store_true", help="layers in int8, onnx only")
     parser.add_argument(
         "--calibrate", metavar="SPLIT", help="with --int8: default: the run's training split"
@@ -55,6 +61,8 @@ def main(argv: Sequence[str]) -> None:
     options = parser.parse_args(argv)
     if options.int8 and options.format != "onnx":
         parser.error("--int8 needs --format=onnx")
+    if options.weights != "float32" and (options.int8 or options.format != "onnx"):
+        parser.error(f"--weights={options.weights} needs --format=onnx, and no --int8")
     given = [name for name in INT8_OPTIONS if getattr(options, name) is not None]
     if given and not options.int8:
         parser.error(f"--{given[0]} needs --int8")
@@ -81,7 +89,13 @@ def _export(options) -> None:
         }
         trial = export_int8(options.checkpoint, out, batch=options.batch, **given)
     else:
-        trial = export_checkpoint(options.checkpoint, out, kind=options.format, batch=options.batch)
+        trial = export_checkpoint(
+            options.checkpoint,
+            out,
+            kind=options.format,
+            batch=options.batch,
+            weights=options.weights,
+        )
     for line in trial.lines():
         say(line)
     print(options.out)

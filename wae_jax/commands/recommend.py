@@ -4,9 +4,10 @@
     wae-jax recommend --pretrained=runs/keras-resnet50
 
 Times networks of every front end, and of plain low resolution at several sizes, with random
-weights, each in turn with full; says in words what pays, what does not, which part eats the gain,
-and what to train. Give the config without a variant; its keys can be set as for train.py.
---pretrained takes a checkpoint in its place, as of wae-jax import-weights.
+weights, each in turn with full, and some in int8 where ONNX Runtime is; says in words what pays,
+what does not, which part eats the gain, and what to train. Give the config without a variant; its
+keys can be set as for train.py. --pretrained takes a checkpoint in its place, as of wae-jax
+import-weights.
 """
 
 import importlib.util
@@ -80,6 +81,7 @@ def _recommend() -> None:
     process.call_on_own_thread()
     from wae_jax.bench.environment import environment, pick_device
     from wae_jax.bench.report import runtime_title
+    from wae_jax.runtime.machine import int8_instructions
     from wae_jax.study import verdict
     from wae_jax.study.recommend import recommend
 
@@ -102,6 +104,7 @@ def _recommend() -> None:
         f"({record['cpu_threads']} CPU threads)",
         config=f"--config={_config_path()}" if _CONFIG.value else "",
         budget_ms=_BUDGET.value,
+        int8_instructions=int8_instructions(),
     )
     rows = verdict.as_records(question, found)
     if _JSON.value:

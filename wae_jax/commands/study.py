@@ -4,8 +4,10 @@
     wae-jax study --workdir=runs/study --only=report --compare=lowres,wae
 
 The first variant is what speed-ups are relative to; NAME+distill is NAME taught by the first of the
-same seed, or by --teacher. Every finished run leaves its record, WORKDIR/VARIANT-SEED.json. Run
-again, the study continues where it stopped; with other variants or seeds it adds to the folder.
+same seed, or by --teacher. NAME+taylor-2x is the run NAME made smaller and trained on (+thinet-0.5,
++tucker, +cp-3.4x and others: docs/compress.md), NAME+int8 is that of NAME quantised. Every finished
+run leaves its record, WORKDIR/VARIANT-SEED.json. Run again, the study continues where it stopped;
+with other variants or seeds it adds to the folder.
 """
 
 import argparse
@@ -121,13 +123,13 @@ def _study(options) -> None:
 
 def _train(options) -> None:
     """Checks all options against the variants, then trains what is not finished."""
-    from wae_jax.study.runs import DISTILLED
     from wae_jax.study.study import run_study
     from wae_jax.study.sub_images import check_two_sub_images
+    from wae_jax.study.variants import split, with_steps
 
     module = load_config_file(options.config)
     variants = {
-        variant: _settings(module, variant.removesuffix(DISTILLED), options)
+        variant: with_steps(_settings(module, split(variant)[0], options), variant)
         for variant in options.variants
     }
     _check_names(options, variants)

@@ -15,6 +15,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from wae_jax.commands.flags import run_with_flags
+from wae_jax.config import settings_from_config
 from wae_jax.errors import UserError
 
 FLAGS = flags.FlagValues()
@@ -44,7 +45,8 @@ def main(argv: Sequence[str]) -> None:
 def _train() -> None:
     if not _WORKDIR.value:
         raise UserError("--workdir is empty; name a folder for the run")
-    from wae_jax.training.loop import train
+    from wae_jax.compress.pipeline import train
 
-    figures = train(_CONFIG.value, _WORKDIR.value, continue_with_changes=_CHANGES.value)
+    settings = settings_from_config(_CONFIG.value)
+    figures = train(settings, _WORKDIR.value, continue_with_changes=_CHANGES.value)
     print(json.dumps(figures), flush=True)

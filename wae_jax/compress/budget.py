@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from wae_jax.compress.network import HEADS, Network, head_parts, readers
+from wae_jax.compress.network import HEADS, Network, groups, head_parts
 from wae_jax.errors import UserError
 
 
@@ -11,15 +11,16 @@ class Costs:
 
     Attributes:
         total: of the network as it is.
-        widths: filters of the convs that can be pruned.
+        groups: what can be pruned, by name.
+        widths: filters of each.
     """
 
-    def __init__(self, network: Network):
-        self.layers, reads = network.layers, readers(network.model)
+    def __init__(self, network: Network, *, streams: bool = False):
+        self.layers, self.groups = network.layers, groups(network.model, streams=streams)
         self.total = network.macs.total
-        self.widths = {conv: self.layers[conv].writes[3] for conv in reads}
-        self._read = {reader: conv for conv, reader in reads.items()}
-        self._reads = reads
+        self.widths = {n: self.layers[g.writers[0]].writes[3] for n, g in self.groups.items()}
+        self._read = {reader: n for n, g in self.groups.items() for reader in g.readers}
+        self._written = {writer: n for n, g in self.groups.items() for writer in g.writers}
         # Of the heads, for each channel.
         self._head = head_parts(network)[:, 0].size if HEADS in self._read else 0
         self._fixed = self.total - self._pruned(self.widths)
@@ -28,16 +29,17 @@ class Costs:
         macs = self._head * widths[self._read[HEADS]] if self._head else 0
         for name, layer in self.layers.items():
             fan_in = widths[self._read[name]] if name in self._read else layer.reads[3]
-            macs += layer.taps * fan_in * widths.get(name, layer.writes[3])
+            out = widths[self._written[name]] if name in self._written else layer.writes[3]
+            macs += layer.taps * fan_in * out
         return macs
 
     def of(self, widths: Mapping[str, int]) -> int:
         """MACs of the whole network with these numbers of filters; the rest as it is."""
         return self._fixed + self._pruned({**self.widths, **widths})
 
-    def of_a_filter(self, conv: str) -> int:
-        """MACs that end with one filter of a conv."""
-        return self.total - self.of({conv: self.widths[conv] - 1})
+    def of_a_filter(self, group: str) -> int:
+        """MACs that end with one filter less in a group."""
+        return self.total - self.of({group: self.widths[group] - 1})
 
 
 def check_fraction(macs: float) -> None:

@@ -83,9 +83,41 @@ def cp(kernel: np.ndarray, rank: int, seed: int = 0) -> dict[str, np.ndarray]:
     )
 
 
+def columns_by_rows(kernel: np.ndarray) -> np.ndarray:
+    """(k in, k out) of (k, k, in, out): its rank is that of :func:`columns_and_rows`."""
+    rows = len(kernel) * kernel.shape[2]
+    return np.asarray(kernel, np.float64).transpose(0, 2, 1, 3).reshape(rows, -1)
+
+
+def columns_and_rows(kernel: np.ndarray, rank: int) -> dict[str, np.ndarray]:
+    """Kernels of convs of k x 1 and 1 x k, by SVD (Jaderberg et al., BMVC 2014), float64.
+
+    Args:
+        kernel: (k, k, in, out).
+        rank: channels between them.
+    """
+    size, _, inputs, outputs = kernel.shape
+    u, s, v = linalg.svd(columns_by_rows(kernel), full_matrices=False)
+    root = np.sqrt(s[:rank])
+    return {
+        VERTICAL: (u[:, :rank] * root).reshape(size, 1, inputs, -1),
+        HORIZONTAL: (root[:, None] * v[:rank]).reshape(1, -1, size, outputs).transpose(0, 2, 1, 3),
+    }
+
+
+def compose_columns(factors: dict[str, np.ndarray]) -> np.ndarray:
+    """The kernel (k, k, in, out) of a conv of k x 1 and one of 1 x k."""
+    return np.einsum(
+        "isp,jpt->ijst", factors[VERTICAL][:, 0], factors[HORIZONTAL][0], optimize=True
+    )
+
+
 def compose(factors: dict[str, np.ndarray]) -> np.ndarray:
     """The kernel (k, k, in, out) that a product of convs stands for."""
-    first, last = factors[REDUCE][0, 0], factors[EXPAND][0, 0]
+    last = factors[EXPAND][0, 0]
+    if REDUCE not in factors:
+        return compose_columns(factors) @ last
+    first = factors[REDUCE][0, 0]
     if CORE in factors:
         return np.einsum("sp,ijpq,qt->ijst", first, factors[CORE], last, optimize=True)
     if VERTICAL not in factors:

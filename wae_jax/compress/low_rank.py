@@ -57,15 +57,17 @@ def tucker_ranks(network: Network, macs: float | None = None) -> dict[str, Ranks
     Raises:
         UserError: the budget cannot be met.
     """
-    layers = _eligible(network)
+    layers = decomposable(network)
     if macs is None:
         chosen = {name: decompose.vbmf_ranks(network.kernel(name)) for name in layers}
         # One rank for a 1x1 conv, whose unfoldings are the same matrix.
-        return _cheaper(layers, {n: r if layers[n].size > 1 else r[:1] for n, r in chosen.items()})
+        return keep_cheaper(
+            layers, {n: r if layers[n].size > 1 else r[:1] for n, r in chosen.items()}
+        )
     energies = {name: _energies(network.kernel(name)) for name in layers}
 
     def ranks(kept: float) -> dict[str, Ranks]:
-        return _cheaper(
+        return keep_cheaper(
             layers,
             {name: tuple(_rank(e, 1 - kept) for e in axes) for name, axes in energies.items()},
         )
@@ -85,13 +87,13 @@ def cp_ranks(network: Network, macs: float) -> dict[str, Ranks]:
     Raises:
         UserError: the budget cannot be met.
     """
-    layers = _eligible(network)
+    layers = decomposable(network)
 
     def ranks(kept: float) -> dict[str, Ranks]:
         every = {
             n: (max(1, int(kept * la.macs / low_rank_macs(la, (1,)))),) for n, la in layers.items()
         }
-        return _cheaper(layers, every)
+        return keep_cheaper(layers, every)
 
     return _by_budget(network, layers, ranks, macs, "cp")
 
@@ -101,6 +103,10 @@ def low_rank_macs(layer: Layer, ranks: Ranks) -> int:
     _, height, width, fan_in = layer.reads
     _, rows, columns, out = layer.writes
     before, after = height * width, rows * columns
+    if len(ranks) == 3:
+        _, first, second = ranks
+        taps = layer.size * (rows * width * fan_in * first + after * first * second)
+        return taps + after * second * out
     if layer.size == 1:
         return after * ranks[0] * (fan_in + out)
     if len(ranks) == 2:
@@ -110,13 +116,14 @@ def low_rank_macs(layer: Layer, ranks: Ranks) -> int:
     return ranks[0] * (before * fan_in + filters + after * out)
 
 
-def _eligible(network: Network) -> dict[str, Layer]:
+def decomposable(network: Network) -> dict[str, Layer]:
     """All convs but the first and those that are products already."""
     done, (_, *rest) = dict(network.model.backbone.ranks), network.layers.values()
     return {layer.name: layer for layer in rest if layer.name not in done}
 
 
-def _cheaper(layers: Mapping[str, Layer], ranks: Mapping[str, Ranks]) -> dict[str, Ranks]:
+def keep_cheaper(layers: Mapping[str, Layer], ranks: Mapping[str, Ranks]) -> dict[str, Ranks]:
+    """The ranks of the convs that become cheaper by them."""
     return {n: r for n, r in ranks.items() if low_rank_macs(layers[n], r) < layers[n].macs}
 
 

@@ -129,6 +129,53 @@ def _kernel_sizes(backbone: nn.Module) -> dict[str, int]:
     return {"stem_conv": stem, **resnet_convs(backbone.kind, backbone.blocks)}
 
 
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Filters that go together: one conv's, or those of all convs that write to a residual stream.
+
+    writers: the convs. readers: the convs that read their channels, or :data:`HEADS`.
+    """
+
+    writers: tuple[str, ...]
+    readers: tuple[str, ...]
+
+
+def groups(model: Classifier, *, streams: bool) -> dict[str, Group]:
+    """What can lose filters, by the name that ``backbone.widths`` has for it.
+
+    Args:
+        model: a VGG's or ResNet's.
+        streams: whether residual streams are among them ("stem", "stage1", ...).
+    """
+    found = {conv: Group((conv,), (reader,)) for conv, reader in readers(model).items()}
+    if streams and isinstance(model.backbone, ResNet):
+        found |= _streams(model.backbone)
+    return found
+
+
+def _streams(backbone: ResNet) -> dict[str, Group]:
+    convs = resnet_convs(backbone.kind, backbone.blocks)
+    last = max(name[-1] for name in convs if name[-1].isdigit())
+    writers: dict[str, list[str]] = {"stem": ["stem_conv"]}
+    reads: dict[str, list[str]] = {"stem": []}
+    stream = "stem"
+    for stage, count in enumerate(backbone.blocks, start=1):
+        name = f"stage{stage}"
+        for block in (f"{name}_block{number}" for number in range(1, count + 1)):
+            reads[stream].append(f"{block}/conv1")
+            shortcut = f"{block}/shortcut_conv"
+            if shortcut in convs:
+                reads[stream].append(shortcut)
+                writers[name], reads[name] = [shortcut], []
+            elif stream == "stem":  # goes on as the first stage's
+                writers = {name: writers.pop("stem")}
+                reads = {name: reads.pop("stem")}
+            stream = name
+            writers[name].append(f"{block}/conv{last}")
+    reads[stream].append(HEADS)
+    return {name: Group(tuple(writers[name]), tuple(reads[name])) for name in writers}
+
+
 def readers(model: Classifier) -> dict[str, str]:
     """The convs whose filters can be removed, from the input side, and what reads each.
 
@@ -161,32 +208,41 @@ def head_kernels(network: Network) -> dict[str, tuple[np.ndarray, int]]:
     return {path: (kernel, cells) for path, kernel in kernels.items()}
 
 
+def norm_paths(network: Network, conv: str) -> tuple[str, ...]:
+    """Paths of scale, bias, mean and variance of the norm behind a conv; empty without one."""
+    norm = conv.replace("conv", "norm")
+    paths = (
+        *(f"{TRUNK}{norm}/{name}" for name in ("scale", "bias")),
+        *(f"batch_stats/backbone/{norm}/{name}" for name in ("mean", "var")),
+    )
+    return paths if paths[0] in network.arrays else ()
+
+
 def keep_filters(network: Network, kept: Mapping[str, np.ndarray]) -> Network:
     """The network with only some filters of some convs: smaller, not masked.
 
     Args:
         network: any whose convs named here are single convs.
-        kept: numbers of the filters that stay, ascending, by conv of :func:`readers`.
+        kept: numbers of the filters that stay, ascending, by name of :func:`groups`.
     """
-    reads = readers(network.model)
+    every = groups(network.model, streams=True)
     arrays = dict(network.arrays)
-    for conv, index in kept.items():
-        norm = conv.replace("conv", "norm")
-        for path in (
-            *(f"{TRUNK}{conv}/{name}" for name in ("kernel", "bias")),
-            *(f"{TRUNK}{norm}/{name}" for name in ("scale", "bias")),
-            *(f"batch_stats/backbone/{norm}/{name}" for name in ("mean", "var")),
-        ):
-            if path in arrays:
-                arrays[path] = arrays[path][..., index]
-        if reads[conv] == HEADS:
-            for path, (kernel, cells) in head_kernels(network).items():
-                part = _head_part(kernel, cells, network)[:, index]
-                rest = kernel[cells * network.layers[conv].writes[3] :]
-                arrays[path] = np.concatenate([part.reshape(-1, kernel.shape[1]), rest])
-        else:
-            path = f"{TRUNK}{reads[conv]}/kernel"
-            arrays[path] = arrays[path][:, :, index]
+    for name, index in kept.items():
+        for conv in every[name].writers:
+            own = (f"{TRUNK}{conv}/kernel", f"{TRUNK}{conv}/bias", *norm_paths(network, conv))
+            for path in own:
+                if path in arrays:
+                    arrays[path] = arrays[path][..., index]
+        for reader in every[name].readers:
+            if reader == HEADS:
+                for path, (kernel, cells) in head_kernels(network).items():
+                    part = _head_part(kernel, cells, network)
+                    rest = kernel[cells * part.shape[1] :]
+                    read = part[:, index].reshape(-1, kernel.shape[1])
+                    arrays[path] = np.concatenate([read, rest])
+            else:
+                path = f"{TRUNK}{reader}/kernel"
+                arrays[path] = arrays[path][:, :, index]
     widths = dict(network.model.backbone.widths) | {c: len(i) for c, i in kept.items()}
     return network.with_arrays(arrays, widths=as_text(widths))
 

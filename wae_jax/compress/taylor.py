@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from wae_jax.compress.budget import Costs, check_fraction
-from wae_jax.compress.network import TRUNK, Network, keep_filters, readers
+from wae_jax.compress.network import Network, groups, keep_filters, norm_paths
 from wae_jax.data import Batch
 from wae_jax.errors import UserError
 from wae_jax.models.classifier import scores_of
@@ -26,6 +26,7 @@ def taylor(
     rounds: int = 10,
     cost_weight: float = 0.0,
     least_kept: float = LEAST_KEPT,
+    streams: bool = False,
     between: Callable[[Network], Network] | None = None,
 ) -> Network:
     """Removes the filters of all convs that matter least to the loss, in rounds.
@@ -37,13 +38,15 @@ def taylor(
         rounds: each takes an equal share of the MACs away, by criteria computed anew.
         cost_weight: of what a filter costs, over the dearest one, against its criterion.
         least_kept: fraction of each conv's filters that stay in any case, and one.
+        streams: whether those of a ResNet's residual streams go too, from all convs that write to
+            one at once; else only those within blocks.
         between: called after each round but the last, for example to fine-tune.
 
     Raises:
         UserError: the budget cannot be met.
     """
     check_fraction(macs)
-    costs = Costs(network)
+    costs = Costs(network, streams=streams)
     floors = {conv: max(1, math.ceil(least_kept * n)) for conv, n in costs.widths.items()}
     total, end = costs.total, macs * costs.total
     if costs.of(floors) > end:
@@ -56,8 +59,9 @@ def taylor(
     with progress_bar("removing filters", rounds, unit="round") as bar:
         for number in range(1, rounds + 1):
             goal = total - (total - end) * number / rounds
-            criteria = ranked(network, batches, cost_weight=cost_weight)
-            network = keep_filters(network, select(criteria, Costs(network), goal, floors))
+            criteria = ranked(network, batches, cost_weight=cost_weight, streams=streams)
+            costs = Costs(network, streams=streams)
+            network = keep_filters(network, select(criteria, costs, goal, floors))
             if between is not None and number < rounds:
                 network = between(network)
             bar.update()
@@ -65,13 +69,13 @@ def taylor(
 
 
 def ranked(
-    network: Network, batches: Sequence[Batch], *, cost_weight: float = 0.0
+    network: Network, batches: Sequence[Batch], *, cost_weight: float = 0.0, streams: bool = False
 ) -> dict[str, np.ndarray]:
-    """How much each filter matters, (C,) by conv: the criterion over its norm in the layer."""
-    criteria = taylor_criteria(network, batches)
+    """How much each filter matters, (C,) by group: the criterion over its norm in the group."""
+    criteria = taylor_criteria(network, batches, streams=streams)
     criteria = {conv: c / max(np.linalg.norm(c), 1e-30) for conv, c in criteria.items()}
     if cost_weight:
-        costs = Costs(network)
+        costs = Costs(network, streams=streams)
         cost = {conv: costs.of_a_filter(conv) for conv in criteria}
         for conv in criteria:
             criteria[conv] = criteria[conv] - cost_weight * cost[conv] / max(cost.values())
@@ -102,19 +106,22 @@ def select(
     }
 
 
-def taylor_criteria(network: Network, batches: Sequence[Batch]) -> dict[str, np.ndarray]:
-    """Mean over images of |mean over positions of activation x gradient of the loss|, (C,) by conv.
+def taylor_criteria(
+    network: Network, batches: Sequence[Batch], *, streams: bool = False
+) -> dict[str, np.ndarray]:
+    """Mean over images of |mean over positions of activation x gradient|, (C,) by group.
 
-    The activation is that after the ReLU. A factor in front of the ReLU has that sum as its
-    gradient, as ReLU(g x) = g ReLU(x).
+    The gradient is that of the loss, the activation that after the ReLU. A factor in front of the
+    ReLU has that sum as its gradient, as ReLU(g x) = g ReLU(x). All convs that write to a residual
+    stream have one factor.
     """
     model, size = network.model, network.image_size
-    writers = {}  # path of the module that makes a conv's channels, before the ReLU
-    for conv in readers(model):
-        norm = conv.replace("conv", "norm")
-        last = norm if f"{TRUNK}{norm}/scale" in network.arrays else conv
-        writers["backbone", *last.split("/")] = conv
-    shapes = {conv: network.layers[conv].writes for conv in writers.values()}
+    writers, shapes = {}, {}  # paths of the modules that make channels, before the ReLU
+    for name, group in groups(model, streams=streams).items():
+        for conv in group.writers:
+            last = conv.replace("conv", "norm") if norm_paths(network, conv) else conv
+            writers["backbone", *last.split("/")] = name
+            shapes[name] = network.layers[conv].writes
 
     @jax.jit
     def criteria(variables, images, labels):
@@ -122,13 +129,13 @@ def taylor_criteria(network: Network, batches: Sequence[Batch]) -> dict[str, np.
             inside = set()  # a subclass's __call__ comes by once more for its parent's
 
             def multiply(call, args, kwargs, context):
-                conv = writers.get(context.module.path)
-                if conv is None or context.method_name != "__call__" or conv in inside:
+                path = context.module.path
+                if path not in writers or context.method_name != "__call__" or path in inside:
                     return call(*args, **kwargs)
-                inside.add(conv)
+                inside.add(path)
                 y = call(*args, **kwargs)
-                inside.remove(conv)
-                return y * factors[conv][:, None, None, :].astype(y.dtype)
+                inside.remove(path)
+                return y * factors[writers[path]][:, None, None, :].astype(y.dtype)
 
             with nn.intercept_methods(multiply):
                 scores = scores_of(model, variables, images)

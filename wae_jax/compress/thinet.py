@@ -3,8 +3,6 @@
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-import flax.linen as nn
-import jax
 import numpy as np
 
 from wae_jax.compress.budget import Costs, check_fraction, largest_below
@@ -16,10 +14,11 @@ from wae_jax.compress.network import (
     readers,
     scale_channels,
 )
+from wae_jax.compress.samples import inputs, patches
 from wae_jax.data import Batch
 from wae_jax.errors import UserError
 from wae_jax.models.backbones import VGG, vgg_convs
-from wae_jax.models.classifier import scores_of, variable_shapes
+from wae_jax.models.classifier import variable_shapes
 from wae_jax.runtime.console import progress_bar
 
 SAMPLES = 10  # outputs of the next layer for each image
@@ -110,7 +109,7 @@ def contributions(
     heads = reader == HEADS
     kernel = head_parts(network) if heads else network.kernel(reader)
     pooled = heads and network.settings.head.kind == "pool"
-    for x in _inputs(network, reader, batches):
+    for x in inputs(network, reader, batches):
         image = np.repeat(np.arange(len(x)), samples)
         output = rng.integers(0, kernel.shape[-1], len(image))
         if heads:
@@ -118,43 +117,10 @@ def contributions(
             yield np.einsum("npc,pcn->nc", x[image], kernel[:, :, output], dtype=np.float64)
             continue
         layer = network.layers[reader]
-        # Padded by half the kernel; the stride follows from the sides.
-        side, (_, height, width, _) = layer.size, layer.writes
-        stride = -(-layer.reads[1] // height)
-        pad = side // 2
-        x = np.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-        row = stride * rng.integers(0, height, len(image))
-        column = stride * rng.integers(0, width, len(image))
-        taps = np.arange(side)
-        seen = x[
-            image[:, None, None],
-            row[:, None, None] + taps[:, None],
-            column[:, None, None] + taps,
-        ]
+        _, height, width, _ = layer.writes
+        row, column = rng.integers(0, height, len(image)), rng.integers(0, width, len(image))
+        seen = patches(x, layer, (image, row, column))
         yield np.einsum("nijc,ijcn->nc", seen, kernel[..., output], dtype=np.float64)
-
-
-def _inputs(network: Network, reader: str, batches: Sequence[Batch]) -> Iterator[np.ndarray]:
-    """What a conv reads, or the trunk's features for the heads: (B, h, w, C)."""
-    model = network.model
-    path = ("backbone",) if reader == HEADS else ("backbone", *reader.split("/"))
-
-    @jax.jit
-    def inputs(variables, images):
-        found = []
-
-        def record(call, args, kwargs, context):
-            y = call(*args, **kwargs)
-            if context.module.path == path and context.method_name == "__call__":
-                found.append(y if reader == HEADS else args[0])
-            return y
-
-        with nn.intercept_methods(record):
-            scores_of(model, variables, images)
-        return found[0]
-
-    for batch in batches:
-        yield np.asarray(inputs(network.variables, np.asarray(batch["image"])), np.float32)
 
 
 def widths_by_budget(network: Network, macs: float) -> dict[str, int]:

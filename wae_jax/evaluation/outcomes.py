@@ -26,6 +26,12 @@ class Outcomes:
     labels: np.ndarray
     predicted: np.ndarray
 
+    @property
+    def top1(self) -> float:
+        """Fraction of the images that are not bad."""
+        seen = self.labels >= 0
+        return float((self.labels == self.predicted)[seen].mean())
+
 
 def evaluate_each(
     scores: Callable[[Any, jax.Array], jax.Array],
@@ -39,6 +45,25 @@ def evaluate_each(
     Args:
         scores: ``(variables, uint8 RGB (B, S, S, 3)) -> (B, num_classes)``.
         variables: for it.
+        settings, split, classes: as for :func:`classify_each`.
+
+    Raises:
+        UserError: no such data, or of other classes.
+    """
+    predict = jax.jit(lambda variables, images: only_best(scores(variables, images)))
+    return classify_each(lambda images: predict(variables, images), settings, split, classes)
+
+
+def classify_each(
+    predict: Callable[[np.ndarray], Any],
+    settings: DataSettings,
+    split: str,
+    classes: data.Classes,
+) -> Outcomes:
+    """Classifies every image of a split once.
+
+    Args:
+        predict: uint8 RGB (B, S, S, 3) -> int32 (B,), see :func:`only_best`.
         settings: of the data set.
         split: which part of it.
         classes: those that the network was trained on.
@@ -54,12 +79,11 @@ def evaluate_each(
         workers=settings.workers,
         bad_records=settings.bad_records,
     )
-    predict = jax.jit(lambda variables, images: _only_best(scores(variables, images)))
     labels, predicted = [], []
     with progress_bar("evaluating", len(loader), unit="batch") as bar:
         for batch in loader:
             labels.append(np.where(batch["mask"] > 0, batch["label"], -1))
-            predicted.append(np.asarray(predict(variables, batch["image"])))
+            predicted.append(np.asarray(predict(batch["image"])))
             bar.update()
     count = len(source)  # padding is at the end
     return Outcomes(
@@ -67,7 +91,7 @@ def evaluate_each(
     )
 
 
-def _only_best(scores: jax.Array) -> jax.Array:
+def only_best(scores: jax.Array) -> jax.Array:
     """The class with the highest score, int32 (B,); -1 for a tie or NaN, which count as wrong."""
     best = jnp.argmax(scores, axis=-1).astype(jnp.int32)
     return jnp.where(rank_of_label(scores, best) < 1, best, -1)

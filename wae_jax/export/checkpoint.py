@@ -16,7 +16,8 @@ from wae_jax.checkpoints.load import load_step
 from wae_jax.config import DataSettings, Settings, settings_from_config
 from wae_jax.errors import UserError
 from wae_jax.evaluation.classes import classes_of
-from wae_jax.export.formats import FORMATS, SCORES, Call, Format, Network
+from wae_jax.export.formats import FORMATS, SCORES, Call, Network
+from wae_jax.export.half import TOLERANCES, halve_weights
 from wae_jax.export.runtimes import check_extra
 from wae_jax.inference.fold import for_inference
 from wae_jax.models.classifier import Classifier, build_model, scores_of
@@ -57,7 +58,9 @@ class Trial:
         )
 
 
-def export_checkpoint(checkpoint: str, out: Path, *, kind: str, batch: int | None) -> Trial:
+def export_checkpoint(
+    checkpoint: str, out: Path, *, kind: str, batch: int | None, weights: str = "float32"
+) -> Trial:
     """Writes a trained classifier as a file; it appears only after it gave the right scores.
 
     The network is exported in float32, whatever it was trained in.
@@ -67,6 +70,7 @@ def export_checkpoint(checkpoint: str, out: Path, *, kind: str, batch: int | Non
         out: the file; its folder must exist.
         kind: a name in :data:`wae_jax.export.formats.FORMATS`.
         batch: images in a call; None for any number.
+        weights: "float32", or for ONNX a name in :data:`wae_jax.export.half.TOLERANCES`.
 
     Raises:
         UserError: no usable checkpoint, a package is missing, the network has an operation that the
@@ -84,7 +88,16 @@ def export_checkpoint(checkpoint: str, out: Path, *, kind: str, batch: int | Non
         jax_ms = _time_jax(model, variables, images, batch or 1)
         try:
             with files.in_the_making(out) as partial:
-                return _tried(FORMATS[kind], network, partial, images, origin, expected, jax_ms)
+                FORMATS[kind].write(network, partial)
+                if weights != "float32":
+                    halve_weights(partial, weights)
+                tolerance = TOLERANCES.get(weights, TOLERANCE)
+                call = FORMATS[kind].open(partial)
+                where = FORMATS[kind].runtime
+                worst = _checked(call, where, network, images, expected, tolerance)
+                some = of_length(images, batch or 1)
+                file_ms = median_ms(lambda: call(some))
+                return Trial(worst, origin, batch or 1, file_ms, jax_ms, where)
         except OSError as error:
             raise UserError(f"cannot write {out}: {error.strerror or error}") from error
 
@@ -202,25 +215,18 @@ def _time_jax(model: Classifier, variables, images: np.ndarray, batch: int) -> f
     return median_ms(lambda: call(folded, images))
 
 
-def _tried(
-    kind: Format, network: Network, path: Path, images, origin: str, expected, jax_ms: float
-) -> Trial:
-    kind.write(network, path)
-    call = kind.open(path)
-    differences = [
+def _checked(call: Call, where: str, network: Network, images, expected, tolerance: float) -> float:
+    """The largest difference of the file's scores, over the largest score."""
+    worst = max(
         difference(call, images, expected, batch)
         for batch in ((network.batch,) if network.batch else BATCHES)
-    ]
-    worst = max(differences)
-    if not worst <= TOLERANCE:
+    )
+    if not worst <= tolerance:
         raise UserError(
-            f"not written: its scores in {kind.runtime} differ from the checkpoint's by "
-            f"{worst:.1e} of the largest, more than {TOLERANCE:.0e}"
+            f"not written: its scores in {where} differ from the checkpoint's by {worst:.1e} of "
+            f"the largest, more than {tolerance:.0e}"
         )
-    batch = network.batch or 1
-    some = of_length(images, batch)
-    file_ms = median_ms(lambda: call(some))
-    return Trial(worst, origin, batch, file_ms, jax_ms, kind.runtime)
+    return worst
 
 
 def difference(call: Call, images: np.ndarray, expected: np.ndarray, batch: int) -> float:

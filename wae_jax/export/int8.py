@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from wae_jax import data
+from wae_jax.config import DataSettings
 from wae_jax.errors import UserError
 from wae_jax.evaluation.classes import classes_of
+from wae_jax.evaluation.outcomes import Outcomes, classify_each, only_best
 from wae_jax.export.checkpoint import Exported, median_ms, of_length, open_exported
 from wae_jax.export.formats import IMAGES, SCORES, Call, write_onnx
 from wae_jax.export.runtimes import check_extra, import_extra, open_onnxruntime
@@ -116,7 +118,9 @@ def export_int8(
         with tempfile.TemporaryDirectory() as folder, files.in_the_making(out) as partial:
             plain = Path(folder) / "float32.onnx"
             write_onnx(exported.network, plain)
-            _quantise(plain, partial, [part for part, _, _ in photos])
+            with progress_bar("calibrating", 1, unit="pass") as bar:
+                quantise(plain, partial, [part for part, _, _ in photos])
+                bar.update()
             seen = f"{sum(n for _, _, n in photos)} photos of {d.name}, {calibrate}"
             _describe(partial, exported.network.metadata, seen)
             trial = _tried(partial, plain, judged, seen, f"{d.name}, {d.eval_split}")
@@ -128,6 +132,18 @@ def export_int8(
             return trial
     except OSError as error:
         raise UserError(f"cannot write {out}: {error.strerror or error}") from error
+
+
+def classify_with_file(
+    path: Path, settings: DataSettings, split: str, classes: data.Classes
+) -> Outcomes:
+    """What an ONNX file for any number of images says of every image of a split.
+
+    Raises:
+        UserError: ONNX Runtime is missing or does not take the file, or there is no such data.
+    """
+    call = open_onnxruntime(path).call
+    return classify_each(lambda images: only_best(call(images)[SCORES]), settings, split, classes)
 
 
 def _classes(exported: Exported) -> data.Classes:
@@ -147,12 +163,24 @@ def _photos(
         yield full, np.asarray(batch["label"]), len(images)
 
 
-def _quantise(plain: Path, out: Path, photos: Iterable[np.ndarray]) -> None:
+def quantise(plain: Path, out: Path, photos: Iterable[np.ndarray]) -> None:
+    """Writes an ONNX file whose layers compute in int8; see :func:`export_int8` for how.
+
+    Args:
+        plain: a file in float32.
+        out: the file; may be ``plain``.
+        photos: for calibration, uint8 (B, S, S, 3) for each call.
+
+    Raises:
+        UserError: the package onnx or onnxruntime is missing.
+    """
     quantization = import_extra("onnxruntime.quantization")
-    nodes = import_extra("onnx").load(plain).graph.node
-    with _quiet(), progress_bar("calibrating", 1, unit="pass") as bar:
+    onnx = import_extra("onnx")
+    model = onnx.load(plain)
+    nodes = model.graph.node
+    with _quiet():
         quantization.quantize_static(
-            str(plain),
+            model,
             str(out),
             _reader(quantization, photos),
             quant_format=quantization.QuantFormat.QDQ,
@@ -163,7 +191,6 @@ def _quantise(plain: Path, out: Path, photos: Iterable[np.ndarray]) -> None:
             weight_type=quantization.QuantType.QInt8,
             nodes_to_exclude=[node.name for node in _last_layer(nodes)],
         )
-        bar.update()
 
 
 def _reader(quantization, photos: Iterable[np.ndarray]) -> Any:

@@ -10,13 +10,17 @@ from wae_jax.models.layers import Conv
 REDUCE, CORE, VERTICAL, HORIZONTAL, EXPAND = "reduce", "core", "vertical", "horizontal", "expand"
 
 
+_LECUN = nn.initializers.lecun_normal()  # flax's own
+
+
 class LowRankConv(nn.Module):
     """(B, H, W, C) -> (B, h, w, features), as a conv of ``size`` padded by half of it.
 
     Attributes:
         ranks: (input, output) for Tucker-2 (Kim et al. 2016): a 1x1 conv, one of ``size`` and a 1x1
             conv; (rank,) for CP (Lebedev et al. 2015): a 1x1 conv, columns and rows by channel, and
-            a 1x1 conv; where ``size`` is 1, two 1x1 convs.
+            a 1x1 conv; where ``size`` is 1, two 1x1 convs. (0, columns, rows) for the 3-D
+            decomposition of Zhang et al. 2016: convs of ``size`` x 1, 1 x ``size`` and a 1x1 conv.
     """
 
     features: int
@@ -40,26 +44,34 @@ class LowRankConv(nn.Module):
                 name=name,
             )
 
+        if len(self.ranks) == 3:
+            _, columns, rows = self.ranks
+            x = self._along(x, columns, VERTICAL, 0)
+            x = self._along(x, rows, HORIZONTAL, 1)
+            return conv(self.features, 1, EXPAND, use_bias=self.use_bias)(x)
         x = conv(self.ranks[0], 1, REDUCE, self.strides if self.size == 1 else 1)(x)
         if len(self.ranks) == 2:
             x = conv(self.ranks[1], self.size, CORE, self.strides)(x)
         elif self.size > 1:
-            x = self._by_channel(x, VERTICAL, 0)
-            x = self._by_channel(x, HORIZONTAL, 1)
+            x = self._along(x, x.shape[-1], VERTICAL, 0, groups=x.shape[-1])
+            x = self._along(x, x.shape[-1], HORIZONTAL, 1, groups=x.shape[-1])
         return conv(self.features, 1, EXPAND, use_bias=self.use_bias)(x)
 
     @nn.nowrap
-    def _by_channel(self, x: jax.Array, name: str, axis: int) -> jax.Array:
+    def _along(
+        self, x: jax.Array, features: int, name: str, axis: int, groups: int = 1
+    ) -> jax.Array:
         size, strides, padding = [1, 1], [1, 1], [(0, 0), (0, 0)]
         size[axis], strides[axis] = self.size, self.strides
         padding[axis] = (self.size // 2,) * 2
         return nn.Conv(
-            x.shape[-1],
+            features,
             size,
             strides=strides,
             padding=padding,
-            feature_group_count=x.shape[-1],
+            feature_group_count=groups,
             use_bias=False,
+            kernel_init=nn.initializers.he_normal() if groups == 1 else _LECUN,
             dtype=self.dtype,
             name=name,
         )(x)

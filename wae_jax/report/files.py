@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wae_jax.checkpoints import folders, formats, store
+from wae_jax.compress.pipeline import Step, read_steps
 from wae_jax.config import Settings, settings_from_config
 from wae_jax.errors import UserError
 from wae_jax.runtime.files import read_json
@@ -26,6 +27,7 @@ class RunFiles:
         log: The lines of its metrics log, steps ascending; of training and of evaluation.
         step: Its newest good checkpoint. meta: What describes that.
         record: Of a study's finished run, if the checkpoint is still that run's last.
+        compression: The steps that made it smaller, if any.
         notes: Sentences about what is missing.
     """
 
@@ -35,6 +37,7 @@ class RunFiles:
     step: Path | None
     meta: dict[str, Any] | None
     record: runs.Run | None
+    compression: list[Step]
     notes: list[str]
 
 
@@ -69,7 +72,8 @@ def read_run(folder: Path, name: str) -> RunFiles:
     if record and (step is None or record.figures.get("step") != int(step.name)):
         notes.append("The run's record is of another checkpoint, and was left out.")
         record = None
-    return RunFiles(name, _settings(folder, meta), _log(folder), step, meta, record, notes)
+    steps = read_steps(folder)
+    return RunFiles(name, _settings(folder, meta), _log(folder), step, meta, record, steps, notes)
 
 
 def _settings(folder: Path, meta: dict[str, Any] | None) -> Settings:

@@ -6,11 +6,13 @@ from typing import Any, TypeVar
 
 from wae_jax.bench.networks import Network
 from wae_jax.checkpoints.load import load_step
+from wae_jax.compress.pipeline import lines_of
 from wae_jax.config import DataSettings, Settings, as_dict
 from wae_jax.errors import UserError
 from wae_jax.evaluation.classes import classes_of
 from wae_jax.evaluation.metrics import METRIC_NAMES
 from wae_jax.evaluation.outcomes import Outcomes, evaluate_each
+from wae_jax.export.runtimes import TITLES
 from wae_jax.report.card import Entry, make_card
 from wae_jax.report.charts import stage_charts
 from wae_jax.report.classes import Classes, examples_of, find_classes
@@ -76,6 +78,8 @@ class RunView:
         status: How far it is, in words; finished: Whether all its steps were taken.
         figures: Name and value; figures_of: Where they are from, in words.
         curves: Of each stage, name and SVG charts.
+        compression: Cells of a table of its steps, the headings first, and the runtime of its
+            times; None without any.
         costs: By part. photos: With panels. classes: Hardest and confused.
         card: Of the model.
         changed: Key, default and value, where a config differs from the defaults.
@@ -89,6 +93,7 @@ class RunView:
     figures: list[tuple[str, str]]
     figures_of: str
     curves: list[tuple[str, list[str]]]
+    compression: tuple[list[list[str]], str] | None
     costs: Costs | None
     photos: list[PhotoView]
     classes: Classes | None
@@ -132,6 +137,9 @@ def view_run(run: RunFiles, options: Options) -> RunView:
         figures,
         figures_of,
         [(name, stage_charts(name, run.log)) for name in settings.run_stages],
+        (lines_of(run.compression), TITLES[run.compression[0].runtime])
+        if run.compression
+        else None,
         costs,
         photos,
         classes,

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 _CPU_INFO = Path("/proc/cpuinfo")
+_INT8 = ("amx_int8", "avx512_vnni", "avx_vnni", "i8mm", "asimddp")
 
 
 def _cpu_info(*names: str) -> str:
@@ -22,6 +23,12 @@ def _cpu_info(*names: str) -> str:
 def cpu_model() -> str:
     """The processor's name as the system gives it."""
     return _cpu_info("model name") or platform.processor() or platform.machine()
+
+
+def int8_instructions() -> tuple[str, ...]:
+    """Those that add up products of 8-bit integers, of x86 and ARM; empty also where unknown."""
+    flags = _cpu_info("flags", "Features").split()
+    return tuple(name for name in _INT8 if name in flags)
 
 
 def cpu_kind() -> str:

@@ -22,6 +22,7 @@ from wae_jax.runtime.console import say
 from wae_jax.study import runs
 from wae_jax.study.load import Watch
 from wae_jax.study.runs import Run
+from wae_jax.study.variants import is_int8
 
 TIMES_FILE = "times.json"
 BATCH_SIZES = (1, 32)
@@ -48,14 +49,17 @@ class Times:
     cells: dict[Cell, Timings]
 
     def ms_per_image(self, variant: str, cell: Cell) -> float | None:
-        """Median; None for a variant that was not timed."""
-        if variant not in self.timed_as:
+        """Median; None for a variant that was not timed: int8 is not in JAX."""
+        if not self._has(variant, cell):
             return None
         return self.cells[cell].median(self.timed_as[variant]) / cell[1]
 
+    def _has(self, variant: str, cell: Cell) -> bool:
+        return self.timed_as.get(variant) in self.cells[cell].ms
+
     def speedup(self, base: str, variant: str, cell: Cell) -> tuple[float, float, float] | None:
         """Against ``base``, with its 95 % interval; None where one of them was not timed."""
-        if not {base, variant} <= self.timed_as.keys():
+        if not (self._has(base, cell) and self._has(variant, cell)):
             return None
         names = self.timed_as[base], self.timed_as[variant]
         return self.cells[cell].speedup(*names) if len(set(names)) == 2 else (1.0, 1.0, 1.0)
@@ -93,11 +97,15 @@ def measure(
         with contextlib.closing(open_place(runtime)) as place:
             keys: dict[Cell, dict[str, tuple]] = {}
             for run in first.values():
+                int8 = is_int8(run.variant)
+                if int8 and runtime == JAX:
+                    continue
                 say(f"loading {run.variant} in {TITLES[runtime]}")
                 network = _network(run, workdir, runtime)
                 for batch in BATCH_SIZES:
                     key = run.variant, batch
-                    place.add(key, program_of(network, runtime, batch))
+                    program = program_of(network, runtime, batch)
+                    place.add(key, program._replace(int8=True) if int8 else program)
                     keys.setdefault((runtime, batch), {})[run.variant] = key
             watch = Watch()
             cells |= time_in_passes(
@@ -112,7 +120,7 @@ def measure(
 
 
 def _network(run: Run, workdir: str, runtime: str) -> Network:
-    settings = run.settings(workdir)
+    settings = run.network_settings(workdir)
     network = build_network(
         run.variant,
         settings,
@@ -126,8 +134,8 @@ def _network(run: Run, workdir: str, runtime: str) -> Network:
 
 
 def _kind(run: Run) -> str:
-    """The same for networks of the same layers and image size."""
-    return json.dumps([run.config["model"], run.image_size], sort_keys=True)
+    """The same for networks of the same layers, precision and image size."""
+    return json.dumps([run.layers, run.image_size, is_int8(run.variant)], sort_keys=True)
 
 
 def _write(path: Path, times: Times) -> None:

@@ -1,19 +1,26 @@
-"""The picture of a study: accuracy against measured time, and the low-resolution curve."""
+"""The picture of a study: accuracy against measured time, the low-resolution curve, the front."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from wae_jax.bench.plots import MARKERS, make_panels
+from wae_jax.export.runtimes import TITLES
 from wae_jax.study.measure import Cell
-from wae_jax.study.report import Row, best_of, curve_of, label
-from wae_jax.study.runs import DISTILLED
+from wae_jax.study.report import Row, best_of, curve_of, front
+from wae_jax.study.variants import DISTILLED, is_distilled, network_of, split
+
+_MARKERS = MARKERS + "<>hdp8H1234"  # a study may have many kinds of compression
+_IN_A_COLUMN = 22  # of the legend
 
 
 def plot_rows(rows: Sequence[Row], path: Path) -> None:
     """Top-1 against milliseconds per image, a panel per runtime and batch size.
 
-    Error bars are 95 % intervals over test images. A distilled variant has its plain one's colour
-    and marker, filled; its curve is dashed. Rows without times are left out.
+    Error bars are 95 % intervals over test images. Variants of one network have its colour, those
+    with the same steps the same marker; with a teacher it is filled, and its curve dashed. The
+    dotted line is the Pareto front: no network is as fast and better. Rows without times are left
+    out; where there are many, the legend has columns.
 
     Args:
         rows: Of :func:`wae_jax.study.report.make_rows`; at least one has times.
@@ -21,27 +28,47 @@ def plot_rows(rows: Sequence[Row], path: Path) -> None:
     """
     rows = timed(rows)
     cells = list(rows[0].ms)
-    figure, axes = make_panels(len(cells), width=4.6, height=4.6)
+    # A line of panels for each runtime, where there are several.
+    figure, axes = make_panels(
+        len(cells), len(dict.fromkeys(runtime for runtime, _ in cells)), width=4.6, height=4.2
+    )
+    entries: dict[str, Any] = {}
     for axis, cell in zip(axes, cells, strict=True):
         draw_cell(axis, rows, cell)
-    axes[0].set_ylabel("top-1, %")
+        # Some are in one runtime alone.
+        entries |= {name: e for e, name in zip(*axis.get_legend_handles_labels(), strict=True)}
+        axis.set_ylabel("top-1, %")
+    names = sorted(entries, key=_order([row.variant for row in rows]))
     figure.legend(
-        *axes[0].get_legend_handles_labels(), loc="outside right center", fontsize="small"
+        [entries[name] for name in names],
+        names,
+        loc="outside right center",
+        fontsize="small",
+        ncols=1 + (len(names) - 1) // _IN_A_COLUMN,
     )
     figure.savefig(path, dpi=150)
 
 
+def _order(variants: Sequence[str]) -> Callable[[str], int]:
+    """Of the legend: as the rows, lines first."""
+    places = {name: number for number, name in enumerate(variants)}
+    return lambda name: places.get(name, -1)
+
+
 def timed(rows: Sequence[Row]) -> list[Row]:
-    """The rows that have times."""
-    return [row for row in rows if row.ms and all(ms is not None for ms in row.ms.values())]
+    """The rows that have times somewhere."""
+    return [row for row in rows if any(ms is not None for ms in row.ms.values())]
 
 
 def draw_cell(axis, rows: Sequence[Row], cell: Cell) -> None:
-    """One panel of :func:`plot_rows`, on an axis of matplotlib; all rows have times."""
+    """One panel of :func:`plot_rows`, on an axis of matplotlib."""
+    looks = _looks(rows)
+    rows = [row for row in rows if row.ms[cell] is not None]
     for ending, style in (("", "-"), (DISTILLED, "--")):
         _draw_curve(axis, rows, cell, ending, style)
-    _draw_points(axis, rows, cell)
-    axis.set(xlabel="ms / image, measured", title=label(cell).replace("_", " "))
+    _draw_front(axis, rows, cell)
+    _draw_points(axis, rows, cell, looks)
+    axis.set(xlabel="ms / image, measured", title=f"{TITLES[cell[0]]}, batch {cell[1]}")
     axis.set_xlim(left=0)
     axis.grid(alpha=0.3)
 
@@ -71,20 +98,55 @@ def _time(row: Row, cell: Cell) -> float:
     return ms
 
 
-def _draw_points(axis, rows: Sequence[Row], cell: Cell) -> None:
-    plain = list(dict.fromkeys(row.variant.removesuffix(DISTILLED) for row in rows))
+def _draw_front(axis, rows: Sequence[Row], cell: Cell) -> None:
+    names = front(rows, cell)
+    points = {row.variant: (_time(row, cell), 100 * row.top1.value) for row in rows}
+    if len(names) > 1:
+        times, top1 = zip(*(points[name] for name in names), strict=True)
+        axis.step(
+            times, top1, ":", where="post", color="C3", linewidth=1, zorder=0, label="Pareto front"
+        )
+
+
+def _looks(rows: Sequence[Row]) -> dict[str, tuple[str, str]]:
+    """Colour and marker by variant."""
+    names = list(dict.fromkeys(split(row.variant)[0] for row in rows))
+    kinds = list(dict.fromkeys(_kind(row.variant) for row in rows))
+    if len(kinds) == 1:  # networks alone: markers tell them apart too
+        return {
+            row.variant: (f"C{n % 10}", MARKERS[n % len(MARKERS)])
+            for row in rows
+            for n in (names.index(split(row.variant)[0]),)
+        }
+    return {
+        row.variant: (
+            f"C{names.index(split(row.variant)[0]) % 10}",
+            _MARKERS[kinds.index(_kind(row.variant)) % len(_MARKERS)],
+        )
+        for row in rows
+    }
+
+
+def _kind(variant: str) -> str:
+    """What was done to the network."""
+    return network_of(variant).removeprefix(split(variant)[0])
+
+
+def _draw_points(
+    axis, rows: Sequence[Row], cell: Cell, looks: Mapping[str, tuple[str, str]]
+) -> None:
     for row in rows:
-        number = plain.index(row.variant.removesuffix(DISTILLED))
-        top1, distilled = row.top1, row.variant.endswith(DISTILLED)
+        colour, marker = looks[row.variant]
+        top1 = row.top1
         axis.errorbar(
             _time(row, cell),
             100 * top1.value,
             yerr=[[100 * (top1.value - top1.low)], [100 * (top1.high - top1.value)]],
-            marker=MARKERS[number % len(MARKERS)],
-            color=f"C{number % 10}",
-            fillstyle="full" if distilled else "none",
+            marker=marker,
+            color=colour,
+            fillstyle="full" if is_distilled(row.variant) else "none",
             linestyle="none",
-            capsize=3,
-            elinewidth=1,
+            capsize=2,
+            elinewidth=0.7,
             label=row.variant,
         )

@@ -21,7 +21,8 @@ from wae_jax.runtime.console import progress_bar
 
 HALF = "lowres"
 FRONT_END, LIGHT, TRUNK = "front end", "light branch", "low branch and heads"
-_WHOLE = "whole"
+_WHOLE, _INT8 = "whole", "int8"
+IN_INT8 = (BASE, HALF, "wae-fast")  # the methods that are timed in int8 too
 _LEAST_TRUNK = 0.05  # of the whole's time
 
 
@@ -39,6 +40,8 @@ class Choice:
             of its width.
         parts: Milliseconds by part; the trunk is what the others leave of the whole.
         part_macs: MACs by part, per image.
+        int8_ms: Of a call of the network in int8, see :func:`wae_jax.export.int8.quantise`; int8:
+            the speed-up over itself in float32 with its 95 % interval. None where not timed.
     """
 
     method: str
@@ -50,6 +53,8 @@ class Choice:
     predicted: float
     parts: dict[str, float]
     part_macs: dict[str, int]
+    int8_ms: float | None = None
+    int8: tuple[float, float, float] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +81,7 @@ def recommend(
 
     Args:
         settings: By method; "full" and "lowres" must be there.
-        runtime: "jax", "onnxruntime" or "openvino".
+        runtime: "jax", "onnxruntime" or "openvino"; int8 is timed in ONNX Runtime.
         batch_size: Images in a call.
         seconds: Of timing for each method.
         num_classes: 0 for that of the data set.
@@ -135,6 +140,8 @@ def _measure(
 ) -> _Measured:
     """Times a network, its front end and its light branch alone, and full beside them."""
     programs = _programs(network, runtime, batch_size)
+    if runtime == "onnxruntime" and network.method in IN_INT8:
+        programs[_INT8] = programs[_WHOLE]._replace(int8=True)
     if network.method == BASE:
         place.add(BASE, programs[_WHOLE])
     keys: dict[str, Any] = {BASE: BASE}
@@ -219,6 +226,8 @@ def _choices(measured: Mapping[str, _Measured]) -> list[Choice]:
                     LIGHT: each.macs.get(LIGHT, 0),
                     TRUNK: each.trunk_macs,
                 },
+                each.timings.median(_INT8) if _INT8 in each.timings.ms else None,
+                each.timings.speedup(_WHOLE, _INT8) if _INT8 in each.timings.ms else None,
             )
         )
     return sorted(choices, key=lambda choice: choice.speedup[0], reverse=True)

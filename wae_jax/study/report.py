@@ -13,7 +13,8 @@ from wae_jax.runtime import tables
 from wae_jax.study import paired
 from wae_jax.study.measure import Cell, Times
 from wae_jax.study.paired import Accuracies, Estimate
-from wae_jax.study.runs import DISTILLED, Run
+from wae_jax.study.runs import Run
+from wae_jax.study.variants import DISTILLED, is_distilled
 
 FULL = "full"
 # Plain resizing to any size, and none.
@@ -37,6 +38,8 @@ class Row:
         macs: Per image; mac_ratio: The first variant's over them.
         ms: Per image, median. speedup: Over the first variant, with its 95 % interval.
         train_images_per_s: Of the last stage, mean over seeds.
+        epochs, images_seen, hours: Mean over seeds, with the runs that a variant is made of; hours
+            are wall-clock time, evaluation included. teacher: Its folder, empty for none.
     """
 
     variant: str
@@ -51,6 +54,10 @@ class Row:
     ms: dict[Cell, float | None]
     speedup: dict[Cell, tuple[float, float, float] | None]
     train_images_per_s: float | None
+    epochs: float | None
+    images_seen: float | None
+    hours: float | None
+    teacher: str
 
 
 def make_rows(chosen: Mapping[str, Sequence[Run]], times: Times | None) -> list[Row]:
@@ -85,9 +92,18 @@ def make_rows(chosen: Mapping[str, Sequence[Run]], times: Times | None) -> list[
                 ms={c: ms[c][name] for c in ms},
                 speedup={c: times.speedup(base, name, c) for c in ms} if times else {},
                 train_images_per_s=float(np.mean(known)) if known else None,
+                epochs=_mean_total(each, "epochs"),
+                images_seen=_mean_total(each, "images_seen"),
+                hours=_mean_total(each, "hours"),
+                teacher=str((each[0].teacher or {}).get("path", "")),
             )
         )
     return rows
+
+
+def _mean_total(each: Sequence[Run], key: str) -> float | None:
+    values = [value for run in each if (value := run.total(key)) is not None]
+    return float(np.mean(values)) if len(values) == len(each) else None
 
 
 def _one(chosen: Mapping[str, Any], name: str) -> np.ndarray:
@@ -117,7 +133,7 @@ def curve_of(variants: Sequence[str], name: str) -> list[str]:
     They are "full" and all "lowres" and "lowres-SIZE"; for a distilled variant the distilled ones,
     with "full" itself where no teacher taught it.
     """
-    ending = DISTILLED * name.endswith(DISTILLED)
+    ending = DISTILLED * is_distilled(name)
     curve = [
         other for other in variants if (m := _ON_CURVE.fullmatch(other)) and (m[3] or "") == ending
     ]
@@ -199,7 +215,13 @@ def record(row: Row) -> dict[str, Any]:
     columns |= {f"ms_{label(cell)}": _rounded(ms, 4) for cell, ms in row.ms.items()}
     for cell, ratio in row.speedup.items():
         columns |= _columns(f"speedup_{label(cell)}", ratio, 3)
-    return columns | {"train_images_per_s": _rounded(row.train_images_per_s, 0)}
+    return columns | {
+        "train_images_per_s": _rounded(row.train_images_per_s, 0),
+        "epochs": _rounded(row.epochs, 2),
+        "images_seen": _rounded(row.images_seen, 0),
+        "hours": _rounded(row.hours, 3),
+        "teacher": Path(row.teacher).name,
+    }
 
 
 def write_csv(rows: Sequence[Row], environment: Mapping[str, Any], path: Path) -> None:
@@ -259,6 +281,11 @@ def _time_text(ms: float | None, speedup: tuple[float, float, float] | None) -> 
     if ms is None:
         return ""
     return f"{ms:.3f}" + (f" ({speedup[0]:.2f}x)" if speedup else "")
+
+
+def front(rows: Sequence[Row], cell: Cell) -> list[str]:
+    """The variants on the Pareto front of a cell: none is as fast and better; fastest first."""
+    return best_of({r.variant: (ms, r.top1.value) for r in rows if (ms := r.ms[cell]) is not None})
 
 
 def compare(chosen: Mapping[str, Sequence[Run]], one: str, other: str) -> list[str]:

@@ -18,7 +18,6 @@ from wae_jax.runtime import files
 from wae_jax.training.progress import METRICS_FILE
 
 FORMAT = 1
-DISTILLED = "+distill"  # ends the name of a variant that has a teacher
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +42,10 @@ class Run:
         labels: Of the evaluation's images in their order, numbers with spaces between them.
         predicted: The classes that the inference form gives them; see
             :class:`wae_jax.evaluation.outcomes.Outcomes`.
+        model: The config's ``model`` as trained, where compression changed it; else None.
+        compression: Fields of a :class:`wae_jax.compress.pipeline.Step` for each step.
+        totals: ``epochs``, ``images_seen`` and ``hours`` with those of the runs that it is made of;
+            None in older records.
     """
 
     variant: str
@@ -62,6 +65,9 @@ class Run:
     config: dict[str, Any]
     labels: str
     predicted: str
+    model: dict[str, Any] | None = None
+    compression: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    totals: dict[str, float] | None = None
 
     @property
     def name(self) -> str:
@@ -74,8 +80,18 @@ class Run:
 
     @property
     def images_per_s(self) -> float | None:
-        """Of training, in the last stage; None where its log is gone."""
-        return self.stages[-1]["images_per_s"]
+        """Of training, in the last stage; None where its log is gone, or nothing is trained."""
+        return self.stages[-1]["images_per_s"] if self.stages else None
+
+    @property
+    def layers(self) -> dict[str, Any]:
+        """The config's ``model`` with the sizes of all layers."""
+        return self.config["model"] if self.model is None else self.model
+
+    def total(self, key: str) -> float | None:
+        """One of ``totals``; in older records, which are made of nothing, the run's own."""
+        own = {"images_seen": self.images_seen, "hours": self.hours}
+        return (own if self.totals is None else self.totals).get(key)
 
     @functools.cached_property
     def correct(self) -> np.ndarray:
@@ -84,8 +100,13 @@ class Run:
         return (labels == numbers(self.predicted))[labels >= 0]
 
     def settings(self, workdir: str) -> Settings:
-        """Those that it was trained with."""
+        """Those that the study asked for."""
         return formats.settings_of_run(self.config, path_of(workdir, self.variant, self.seed))
+
+    def network_settings(self, workdir: str) -> Settings:
+        """Those of the network that came out."""
+        held = {**self.config, "model": self.layers}
+        return formats.settings_of_run(held, path_of(workdir, self.variant, self.seed))
 
 
 def folder_of(workdir: str, variant: str, seed: int) -> str:

@@ -21,6 +21,8 @@ class Question:
         where: The runtime with its version, and the machine.
         config: How a study of it is started: "--config=FILE"; empty where there is no config.
         budget_ms: Of a call; 0 for none.
+        int8_instructions: Those of the processor, see
+            :func:`wae_jax.runtime.machine.int8_instructions`.
     """
 
     network: str
@@ -29,6 +31,7 @@ class Question:
     where: str
     config: str
     budget_ms: float
+    int8_instructions: tuple[str, ...] = ()
 
 
 def as_text(question: Question, found: Found) -> str:
@@ -38,6 +41,7 @@ def as_text(question: Question, found: Found) -> str:
         f"in {question.where}",
         _table(question, found.choices),
         "\n".join(_verdict(question, found)),
+        _int8(question, found),
     ]
     blocks += [f"WARNING: {text}" for text in warnings(found)]
     blocks += [f"{method}: not possible: {why}" for method, why in found.impossible.items()]
@@ -57,6 +61,8 @@ def as_records(question: Question, found: Found) -> list[dict[str, Any]]:
             "speedup_low": c.speedup[1],
             "speedup_high": c.speedup[2],
             "equal_time_lowres": side,
+            "int8_ms": c.int8_ms,
+            "int8_speedup": c.int8 and c.int8[0],
             **{f"{name.replace(' ', '_')}_ms": ms for name, ms in c.parts.items()},
         }
         records.append(
@@ -169,6 +175,31 @@ def _does_it_pay(
         f"WAE pays here: {best.method} is {figures} as fast as full ({best.ms:.3g} against "
         f"{full.ms:.3g} ms). {rival}"
     )
+
+
+def _int8(question: Question, found: Found) -> str:
+    """What int8 gains over float32, and why it gains little."""
+    timed = [(c, c.int8) for c in found.choices if c.int8 is not None]
+    if not timed:
+        return ""
+    figures = ", ".join(
+        f"{c.method} {c.ms:.3g} -> {c.int8_ms:.3g} ms ({{:.2f}}x [{{:.2f}}, {{:.2f}}])".format(
+            *gain
+        )
+        for c, gain in timed
+    )
+    has = ", ".join(question.int8_instructions)
+    most = max(gain[0] for _, gain in timed)
+    if most < PAYS:
+        why = (
+            f"though this processor has instructions for it ({has})"
+            if has
+            else "this processor has no instructions for it (VNNI or AMX)"
+        )
+        said = f"int8 gains little here, {why}: {figures}."
+    else:
+        said = f"In int8: {figures}; instructions for it: {has or 'none known'}."
+    return f"{said} What it costs in accuracy: wae-jax export --int8 tells."
 
 
 def _worth_training(fits: Sequence[Choice], question: Question) -> list[Choice]:

@@ -12,7 +12,7 @@ import tqdm
 
 from wae_jax import data
 from wae_jax.checkpoints.state import TrainState
-from wae_jax.config import Settings, as_dict, settings_from_config
+from wae_jax.config import CompressSettings, Settings, as_dict, settings_from_config
 from wae_jax.errors import LostProcessError, UserError
 from wae_jax.evaluation.metrics import METRIC_NAMES
 from wae_jax.runtime import signals
@@ -55,8 +55,10 @@ def train(
     Raises:
         UserError: anything in the config, the data or the workdir that the user can mend.
     """
+    settings = settings_from_config(config)
+    assert settings.compress == CompressSettings(), "for wae_jax.compress.pipeline"
     try:
-        return _start(settings_from_config(config), Path(workdir), continue_with_changes)
+        return _start(settings, Path(workdir), continue_with_changes)
     except (RuntimeError, ValueError) as error:  # jax's and Orbax's, told apart by their words
         if jax.process_count() == 1 or not _LOST.search(str(error)):
             raise

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from wae_jax.config import BackboneSettings
 from wae_jax.errors import UserError
-from wae_jax.models.backbones.resnet import BLOCKS, ResNet, inner_convs, resnet_convs
+from wae_jax.models.backbones.resnet import BLOCKS, ResNet, inner_convs, resnet_convs, streams
 from wae_jax.models.backbones.sizes import read_ranks, read_widths
 from wae_jax.models.backbones.vgg import PLANS, VGG, vgg_convs
 from wae_jax.schema.fields import choose
@@ -92,7 +92,9 @@ def _resnet(kind: str, blocks: tuple[int, ...]):
             kind=kind,
             blocks=blocks,
             width=settings.width,
-            widths=read_widths(settings.widths, inner_convs(kind, blocks)),
+            widths=read_widths(
+                settings.widths, (*inner_convs(kind, blocks), *streams(kind, blocks))
+            ),
             ranks=read_ranks(settings.ranks, resnet_convs(kind, blocks)),
             stem=settings.stem,
             stem_pool=settings.stem_pool,

@@ -20,6 +20,7 @@ BLOCKS = {
 
 # Sizes of a block's kernels, by its kind.
 _KERNELS = {"basic": (3, 3), "bottleneck": (1, 3, 1)}
+_EXPANSION = {"basic": 1, "bottleneck": 4}
 
 
 def resnet_convs(kind: str, blocks: tuple[int, ...]) -> dict[str, int]:
@@ -42,16 +43,28 @@ def inner_convs(kind: str, blocks: tuple[int, ...]) -> tuple[str, ...]:
     )
 
 
+def streams(kind: str, blocks: tuple[int, ...]) -> tuple[str, ...]:
+    """Names of the residual streams: what all blocks of a stage add to, and the stem's.
+
+    Basic blocks of the first stage go on in the stem's channels.
+    """
+    stages = tuple(f"stage{s}" for s in range(1, len(blocks) + 1))
+    return stages if kind == "basic" else ("stem", *stages)
+
+
 class Block(nn.Module):
     """A residual block: two 3x3 convs ("basic"), or 1x1, 3x3, 1x1 with 4x expansion ("bottleneck").
 
     The shortcut is a strided 1x1 conv where the shape changes, else the identity. The last norm
     starts at scale 0, so that a new block starts as its shortcut (Goyal et al. 2017).
-    ``widths`` and ``ranks`` are as in :class:`ResNet`, by the conv's name in the block.
+    ``widths`` and ``ranks`` are as in :class:`ResNet`, by the conv's name in the block;
+    ``stream``: channels of what it adds to; ``shortcut``: whether that begins here, with a conv.
     """
 
     kind: str
     filters: int
+    stream: int
+    shortcut: bool
     widths: Widths
     ranks: Ranks
     stride: int
@@ -87,10 +100,10 @@ class Block(nn.Module):
             )
 
         if self.kind == "basic":
-            plan = [(self.filters, 3, self.stride), (self.filters, 3, 1)]
+            plan = [(self.filters, 3, self.stride), (self.stream, 3, 1)]
         else:
             first, second = (self.stride, 1) if self.stride_on == "1x1" else (1, self.stride)
-            plan = [(self.filters, 1, first), (self.filters, 3, second), (self.filters * 4, 1, 1)]
+            plan = [(self.filters, 1, first), (self.filters, 3, second), (self.stream, 1, 1)]
         y = x
         for i, (features, size, stride) in enumerate(plan, start=1):
             last = i == len(plan)
@@ -98,7 +111,7 @@ class Block(nn.Module):
             y = norm(y, f"norm{i}", zero_scale=last)
             if not last:
                 y = nn.relu(y)
-        if x.shape != y.shape:
+        if self.shortcut:
             x = conv(y.shape[-1], 1, self.stride, "shortcut_conv")(x)
             x = norm(x, "shortcut_norm")
         return nn.relu(x + y)
@@ -118,7 +131,8 @@ class ResNet(nn.Module):
         kind: of the blocks, see :class:`Block`.
         blocks: how many in each stage.
         width: factor on every layer's filters.
-        widths: filters of convs within blocks that have another number.
+        widths: filters of convs within blocks that have another number, and channels of
+            :func:`streams`.
         ranks: of convs that are products of smaller ones, see :mod:`wae_jax.models.low_rank`.
         stem: "imagenet" (7x7 stride 2, 3x3 max-pool stride 2) or "small" (3x3 stride 1, no pool).
         stem_pool: "pad" (one pixel on each side, sizes round down) or "ceil" (none, they round up).
@@ -149,9 +163,10 @@ class ResNet(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         base = max(1, round(64 * self.width))
+        widths = dict(self.widths)
         size, stride = (7, 2) if self.stem == "imagenet" else (3, 1)
         x = nn.Conv(
-            base,
+            widths.get(streams(self.kind, self.blocks)[0], base),
             (size, size),
             strides=stride,
             padding=size // 2,
@@ -188,6 +203,8 @@ class ResNet(nn.Module):
                 block = Block(
                     kind=self.kind,
                     filters=base * 2**s,
+                    stream=widths.get(f"stage{s + 1}", base * 2**s * _EXPANSION[self.kind]),
+                    shortcut=b == 0 and (s > 0 or self.kind == "bottleneck"),
                     widths=_of_block(name, self.widths),
                     ranks=_of_block(name, self.ranks),
                     stride=stride,

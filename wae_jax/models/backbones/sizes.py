@@ -39,11 +39,14 @@ def read_ranks(text: str, sizes: Mapping[str, int]) -> Ranks:
     """
     pairs = _read("ranks", text, sizes, "conv1_2=16,24 conv2_1=40")
     for name, ranks in pairs:
-        if len(ranks) > (2 if sizes[name] > 1 else 1):
+        if len(ranks) > (3 if sizes[name] > 1 else 1) or (len(ranks) == 3) != (ranks[0] == 0):
             most = (
-                "one rank (CP) or two (Tucker-2)" if sizes[name] > 1 else "one rank, as it is 1x1"
+                "one rank (CP), two (Tucker-2), or 0 and two (columns and rows)"
+                if sizes[name] > 1
+                else "one rank, as it is 1x1"
             )
-            raise UserError(f"{_KEY}ranks: {name} can have {most}, not {len(ranks)}")
+            shown = ",".join(map(str, ranks))
+            raise UserError(f"{_KEY}ranks: {name} can have {most}, not {shown}")
     return pairs
 
 
@@ -60,7 +63,8 @@ def _read(key: str, text: str, allowed: Collection[str], example: str) -> Ranks:
     for item in text.split():
         name, _, value = item.partition("=")
         numbers = value.split(",")
-        if not all(n.isascii() and n.isdigit() and int(n) for n in numbers):
+        given = numbers[1:] if len(numbers) == 3 and key == "ranks" else numbers
+        if not all(n.isascii() and n.isdigit() for n in numbers) or not all(map(int, given)):
             raise UserError(
                 f"{_KEY}{key} has {item!r}; it needs names of convs and whole numbers above 0, as "
                 f"in {example!r}"
