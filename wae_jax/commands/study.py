@@ -179,10 +179,6 @@ def _report(options, chosen, times) -> None:
 
 def _settings(module: ModuleType, variant: str, options) -> Settings:
     """Of one variant; all that can be wrong in a config is found here."""
-    from wae_jax.study.runs import DISTILLED
-
-    if "+" in variant:
-        raise UserError(f"--variants: {variant!r}: only {DISTILLED} can stand behind a name")
     try:
         config = module.get_config(variant)
     except ValueError as error:
