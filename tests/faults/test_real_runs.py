@@ -91,7 +91,7 @@ def test_sigusr1_saves_and_goes_on(start_train, tmp_path):
 
 
 @pytest.mark.nightly
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 def test_signals_at_random_moments(start_train, tmp_path, flat):
     """Imports, compiling, training, evaluation, saving: the promised status, nothing lost."""
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
