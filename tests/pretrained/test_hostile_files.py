@@ -42,7 +42,7 @@ def test_the_layers_model_is_right_but_for_what_is_changed(tmp_path):
         ({"shape": (-1, -3)}, "negative"),
         ({"shape": (float("inf"),)}, "OverflowError"),
         ({"shape": (10**15, 10**15)}, "are needed"),
-        ({"paths": ("a\0.bin",)}, "not beside it"),
+        ({"paths": ("a\0.bin",)}, "null byte"),
         ({"paths": ("../a.bin",)}, "not beside it"),
         ({"paths": ("a.bin", "a.bin"), "shape": (6,)}, "or twice"),
         ({"paths": ("pipe",)}, "no regular file"),

@@ -122,8 +122,6 @@ def _read_layers_model(path: Path) -> KerasFile:
             for group in content["weightsManifest"]
         ]
         layers = _layers(topology.get("model_config", topology))
-        if any(n < 0 for _, weights in groups for _, _, shape, _ in weights for n in shape):
-            raise ValueError("a shape has a negative number")
     except (OSError, ValueError, OverflowError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path} is not a layers model of TensorFlow.js ({type(error).__name__}: {error})"
