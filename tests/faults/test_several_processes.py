@@ -1,6 +1,7 @@
 """Real runs of several processes: what they train, and what the others do where one dies."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -157,3 +158,20 @@ def test_where_one_is_killed_the_other_ends_and_both_go_on(
     assert_close(parameters(killed, flat), parameters(on_one_process[4], flat))
     steps = [line["step"] for line in map(json.loads, log.read_text().splitlines())]
     assert [s for s in steps if s not in (STEPS, 2 * STEPS, 3 * STEPS)] == [3, 9, 15]
+
+
+@pytest.mark.nightly
+def test_a_signal_to_one_of_them_saves_and_ends_both(
+    on_one_process, start_processes, tmp_path, flat
+):
+    stopped = tmp_path / "stopped"
+    runs = start_processes(stopped)
+    log = stopped / "metrics.jsonl"
+    runs[0].until(lambda: log.exists() and log.read_text(), "line of its log")
+    runs[1].signal(signal.SIGTERM)
+    for run in runs:
+        assert run.end() == 143, run.stderr()
+        assert "Traceback" not in run.stderr() and "error" not in run.stderr()
+    assert folders.newest_good(stopped / folders.FOLDER).name == "10"  # where they agree
+    finish(start_processes(stopped))
+    assert_close(parameters(stopped, flat), parameters(on_one_process[4], flat))

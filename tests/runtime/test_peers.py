@@ -104,13 +104,13 @@ def test_an_error_of_its_own_is_told(lost, meet, lines):
 
 
 def test_one_that_is_silent_is_lost(meet, lines):
-    three = meet(timeout_s=1)
+    three = meet(timeout_s=2)
 
     async def freeze():
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
 
-    time.sleep(1.5)
+    time.sleep(2.5)
     assert not lines  # they talk
     three[1].call(freeze())
     until(lambda: len(lines) == 2)
