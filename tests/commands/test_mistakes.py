@@ -133,7 +133,7 @@ UNKNOWN_NAMES = {
     f"bench {QUICK} --batch_sizes=0": "--batch_sizes and --seconds must be above 0",
     f"bench {QUICK} --checkpoints=wea=a": "--checkpoints names wea, which --methods lacks",
     f"study {QUICK} --workdir=w --variants=wea": "no variant 'wea' (did you mean 'wae'?)",
-    f"{STUDY}+distil": "'full+distil': only +distill can stand behind a name",
+    f"{STUDY}+distil": "full+distil: no step 'distil'",
     f"{STUDY} --config.data.nam=a": "(did you mean config.data.name?)",
     f"{STUDY} --picture_of=wae": "--picture_of=wae is none of --variants",
     "study --workdir=w --only=reprot": "(did you mean 'report'?)",
