@@ -93,10 +93,12 @@ def on_one_process(tmp_path_factory, cifar10):
     return folders
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "launch",
-    ["launch/local.sh 2", pytest.param("launch/slurm.sh", marks=pytest.mark.nightly)],
+    [
+        pytest.param("launch/local.sh 2", marks=pytest.mark.slow),
+        pytest.param("launch/slurm.sh", marks=pytest.mark.nightly),
+    ],
 )
 def test_two_processes_of_two_devices_train_as_one_of_four_and_as_one_of_one(
     launch, on_one_process, run_env, root, tmp_path, flat
