@@ -1,6 +1,7 @@
 """Real runs of several processes: what they train, and what the others do where one dies."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -92,10 +93,12 @@ def on_one_process(tmp_path_factory, cifar10):
     return folders
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "launch",
-    ["launch/local.sh 2", pytest.param("launch/slurm.sh", marks=pytest.mark.nightly)],
+    [
+        pytest.param("launch/local.sh 2", marks=pytest.mark.slow),
+        pytest.param("launch/slurm.sh", marks=pytest.mark.nightly),
+    ],
 )
 def test_two_processes_of_two_devices_train_as_one_of_four_and_as_one_of_one(
     launch, on_one_process, run_env, root, tmp_path, flat
@@ -157,3 +160,21 @@ def test_where_one_is_killed_the_other_ends_and_both_go_on(
     assert_close(parameters(killed, flat), parameters(on_one_process[4], flat))
     steps = [line["step"] for line in map(json.loads, log.read_text().splitlines())]
     assert [s for s in steps if s not in (STEPS, 2 * STEPS, 3 * STEPS)] == [3, 9, 15]
+
+
+@pytest.mark.nightly
+def test_a_signal_to_one_of_them_saves_and_ends_both(start_processes, tmp_path):
+    stopped = tmp_path / "stopped"
+    long = "--config.stages.autoencoder.steps=300", "--config.checkpoint_every=1000"
+    runs = start_processes(stopped, *long)
+    log = stopped / "metrics.jsonl"
+    runs[0].until(lambda: log.exists() and log.read_text(), "line of its log")
+    runs[1].signal(signal.SIGTERM)
+    for run in runs:
+        assert run.end() == 143, run.stderr()
+        assert "Traceback" not in run.stderr() and "error" not in run.stderr()
+    step = int(folders.newest_good(stopped / folders.FOLDER).name)
+    assert step % 10 == 0 and step < 300  # where they agree
+    again = start_processes(stopped, *long)
+    finish(again)
+    assert f"step {step})" in again[0].stderr()  # from there

@@ -44,6 +44,31 @@ def test_a_signal_is_a_wish(monkeypatch):
     assert wishes.stop == 15
 
 
+@pytest.mark.parametrize("asked", ["this one", "another", "none"])
+def test_processes_end_together_after_any_checkpoint(asked, monkeypatch):
+    """Also where one was asked after they agreed: it may not end alone."""
+    votes = []
+
+    def gather(own):
+        votes.append(int(own))
+        return [int(own), 15 if asked == "another" else 0]
+
+    monkeypatch.setattr(saving.jax, "process_count", lambda: 2)
+    monkeypatch.setattr(saving.multihost_utils, "process_allgather", gather)
+    monkeypatch.setattr(signals._asked, "stop", 15 if asked == "this one" else 0)
+    monkeypatch.setattr(signals._asked, "deferred", True)
+    wishes = saving.Wishes()
+    assert not wishes.look(9)  # they agree at 10
+    if asked == "none":
+        wishes.at_once()
+    else:
+        with pytest.raises(signals.Stopped) as stopped:
+            wishes.at_once()
+        assert stopped.value.status == 143
+    assert votes == [15 if asked == "this one" else 0]
+    assert not signals._asked.deferred
+
+
 def test_processes_agree_every_few_steps(monkeypatch):
     """What one of them was asked, all do, after the same step."""
     votes = []

@@ -166,9 +166,7 @@ def _train_stage(run: Run, state: TrainState, stage: Stage) -> TrainState:
                     wishes.saved()
                     if last or wishes.stop or wishes.save or step in evaluates:
                         run.writer.wait()
-                        signals.at_once()
-                    if wishes.stop:  # another process was asked
-                        raise signals.Stopped(wishes.stop)
+                        wishes.at_once()
                     if wishes.save:
                         say(f"saved step {step}, as SIGUSR1 asked")
                     if step in evaluates:

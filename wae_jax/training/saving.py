@@ -44,6 +44,23 @@ class Wishes:
         self.stop, self.save, due = own
         return bool(self.stop or self.save or due)
 
+    def at_once(self) -> None:
+        """From now on nothing is lost any more: a signal ends the program at once.
+
+        Raises:
+            Stopped: one has asked before, this process or, since :meth:`look`, another: in all of
+                them, or the others would wait for one that ends.
+        """
+        number = self.stop
+        try:
+            signals.at_once()
+        except signals.Stopped as stopped:
+            number = stopped.number
+        if jax.process_count() > 1:
+            number = int(np.max(multihost_utils.process_allgather(np.int32(number))))
+        if number:
+            raise signals.Stopped(number)
+
     def saved(self) -> None:
         """Notes that there is a new checkpoint."""
         self._last = time.monotonic()
