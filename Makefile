@@ -41,7 +41,8 @@ test: $(VENV)/ready-dev
 test-slow: $(VENV)/ready-dev
 	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow
 
-# What looks for rare faults: random kills and signals, fuzzers. Too long for every change.
+# What looks for rare faults (random kills and signals, fuzzers), and what a release needs: the wheel
+# on each Python, the notebook, the site in a browser. Too long for every change.
 test-nightly: $(VENV)/ready-dev
 	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m nightly
 

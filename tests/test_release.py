@@ -64,7 +64,7 @@ def test_all_that_the_package_needs_is_pinned(root):
     needed = {plain(re.match(r"[\w-]+", line)[0]) for line in project["dependencies"]}
     assert needed <= pins(root / "requirements.txt").keys()
     tools = (root / "requirements-dev.in").read_text().splitlines()
-    tested = {plain(line) for line in tools if not line.startswith("#")}
+    tested = {plain(re.match(r"[\w-]+", line)[0]) for line in tools if not line.startswith("#")}
     for extra in ("onnx", "openvino", "compress", "stablehlo"):
         lines = project["optional-dependencies"][extra]
         tested |= {plain(re.match(r"[\w-]+", line)[0]) for line in lines}

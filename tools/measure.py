@@ -10,7 +10,8 @@ anew, remove runs/results/. One that fails is named, and the others are measured
 data_bench needs torch and torchvision in the environment. Stop other programs meanwhile: their
 share shows in the times.
 
-The records in results/grocery are a study's own folder: docs/experiments.md has its commands.
+The records in results/grocery are a study's own folder: docs/experiments.md has its commands. What
+tools/scale.py computes from such measurements, docs/scale.md tells.
 """
 
 import argparse
@@ -93,6 +94,7 @@ RESULTS = (
     ),
     Result("cifar10", f"{STUDY}{ALL} --seeds=0,1,2", workdir="cifar10"),
 )
+COMPUTED = ("scale_full", "scale_wae_early")  # by tools/scale.py, from other measurements
 
 
 def measure(result: Result, root: Path = ROOT) -> None:

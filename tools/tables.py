@@ -37,6 +37,8 @@ OLDER = (
     "distillation",
     "quickstart",
     "resnet50_cpu",
+    "scale_full",
+    "scale_wae_early",
     "vgg16_cpu",
 )
 NAMES = {

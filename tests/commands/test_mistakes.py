@@ -122,7 +122,7 @@ UNKNOWN_NAMES = {
     "predict --input=a.onnx --top=many photo.jpg": "'many' is no whole number",
     f"summary {QUICK} --config.model.backbone.nam=vgg": "config.model.backbone.name?",
     "export --checkpoint=a --format=onx --out=a.onnx": "(did you mean 'onnx'?)",
-    "compress --checkpoint=a --method=taylr --macs=.5 --out=o": "--method is 'taylr' (did you mean",
+    "compress --checkpoint=a --method=taylr --macs=.5 --out=o": "(did you mean 'taylor'?)",
     "compress --checkpoint=a --method=cp --macs=2 --out=o": "'2' is no fraction above 0",
     f"recommend {QUICK} --runtime=onnx": "(did you mean 'onnxruntime'?)",
     f"recommend {QUICK} --methods=wea": "--methods: no variant 'wea' (did you mean 'wae'?)",

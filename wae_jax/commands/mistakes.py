@@ -37,7 +37,8 @@ def _keys_named(name: str) -> Iterable[str]:
     """Flags of the config keys that end so."""
     from wae_jax.commands.completion import config_keys
 
-    for key, _ in config_keys():
+    keys = [key for key, _ in config_keys()]
+    for key in sorted(keys, key=lambda key: not key.startswith("stages.")):
         if f".{key}".endswith(f".{name}"):
             yield KEYS + re.sub(r"^stages\.\w+(?=\.)", "stages.STAGE", key)
 

@@ -28,6 +28,7 @@ from wae_jax.errors import UserError
 from wae_jax.evaluation.classes import classes_of
 from wae_jax.export.runtimes import check_extra
 from wae_jax.pretrained.checkpoint import check_out, write_variables
+from wae_jax.schema.fields import hint
 from wae_jax.schema.trees import changed, differences
 
 STAGE = "compressed"
@@ -148,7 +149,8 @@ def check_method(wanted: CompressSettings, of: str = "--") -> Method:
     """
     method, budget = wanted.method, bool(wanted.macs or wanted.ms)
     if method not in METHODS:
-        raise UserError(f"{of}method={method}: no such method; there are {', '.join(METHODS)}")
+        known = f"there are {', '.join(METHODS)}"
+        raise UserError(f"{of}method={method}: no such method{hint(method, METHODS)}; {known}")
     chosen = METHODS[method]
     if wanted.macs and wanted.ms:
         raise UserError(f"{of}macs and {of}ms exclude each other")
