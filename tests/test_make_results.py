@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from tests.commands.conftest import call
-from tools import measure, tables
+from tools import exporters, measure, tables
 from wae_jax.commands import flags, study
 
 
@@ -25,7 +25,11 @@ def test_every_command_has_these_options(root, monkeypatch, capsys):
     for module in (flags, study):
         monkeypatch.setattr(module, "start", started.append)
     for result in measure.RESULTS:
-        assert call(*result.arguments) == 0, capsys.readouterr().err
+        if result.arguments[0] == "tools/exporters.py":
+            started.append(exporters.parse(result.arguments[1:]))
+            continue
+        assert result.arguments[:2] == ["-m", "wae_jax"]
+        assert call(*result.arguments[2:]) == 0, capsys.readouterr().err
     assert len(started) == len(measure.RESULTS)
 
 
@@ -46,7 +50,7 @@ def place(tmp_path, monkeypatch):
     ran = []
 
     def run(command, cwd, check):
-        (name,) = [r.name for r in measure.RESULTS if r.arguments == command[3:]]
+        (name,) = [r.name for r in measure.RESULTS if r.arguments == command[1:]]
         ran.append(name)
         if name == "data_bench":
             raise subprocess.CalledProcessError(2, command)

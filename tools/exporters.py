@@ -10,6 +10,7 @@ ours is faster.
 import argparse
 import dataclasses
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -31,15 +32,20 @@ from wae_jax.runtime import tables
 RUNTIME = "onnxruntime"
 
 
-def main() -> None:
-    """Prints and writes a row for each network and batch size."""
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--config", required=True)
     parser.add_argument("--methods", default="full,lowres,wae,wae-fast,wae-early")
     parser.add_argument("--batch_sizes", default="1,8")
     parser.add_argument("--seconds", type=float, default=30.0, help="of timing for each pair")
     parser.add_argument("--csv", type=Path, required=True)
-    options = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    """Prints and writes a row for each network and batch size."""
+    options = parse()
     record = environment(jax.devices("cpu")[0])
     rows = []
     for method in options.methods.split(","):

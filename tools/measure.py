@@ -7,8 +7,8 @@
 Everything is first written to runs/results/, and copied to results/ when its command has ended. A
 command that is done is passed over, and a study that was stopped goes on where it was; to begin
 anew, remove runs/results/. One that fails is named, and the others are measured all the same:
-data_bench needs torch and torchvision in the environment. Stop other programs meanwhile: their
-share shows in the times.
+*_runtimes, *_exporters and data_bench need torch, and data_bench torchvision, in the environment.
+Stop other programs meanwhile: their share shows in the times.
 
 The records in results/grocery are a study's own folder: docs/experiments.md has its commands. What
 tools/scale.py computes from such measurements, docs/scale.md tells.
@@ -29,6 +29,10 @@ ALL = (
     "full,lowres,stem,wae,wae-fast,wavelet-cdf97,wavelet-haar,space-to-depth,decomposition,"
     "wae-early,cdf97-early,haar-early,space-to-depth-early"
 )
+RUNTIMES = (
+    "--methods=full,lowres,wae-fast,wae-early --batch_sizes=1,8 --runtimes=jax,onnxruntime,openvino"
+)
+EXPORTERS = "tools/exporters.py --methods=full,wae-fast --seconds=15"
 ON_PHOTOS = (
     "--seconds=8 --methods=full,lowres,wae,wae-fast,wavelet-cdf97,wavelet-haar,decomposition"
 )
@@ -40,7 +44,7 @@ class Result:
 
     Attributes:
         name: of the file, without .csv.
-        command: of wae-jax, without the options that name files.
+        command: of wae-jax, or one of tools/, without the options that name files.
         picture: the option that names a picture beside the CSV, or empty.
         workdir: of a study, in runs/results; studies of one folder share its runs.
     """
@@ -52,9 +56,11 @@ class Result:
 
     @property
     def arguments(self) -> list[str]:
-        """Of wae-jax, from the repository's root."""
+        """Of Python, from the repository's root."""
         csv = FOLDER / f"{self.name}.csv"
         found = [*shlex.split(self.command), f"--csv={csv}"]
+        if not found[0].endswith(".py"):
+            found = ["-m", "wae_jax", *found]
         if self.picture:
             found.append(f"{self.picture}={csv.with_suffix('.png')}")
         if self.workdir:
@@ -76,6 +82,10 @@ class Result:
 RESULTS = (
     Result("vgg16_cpu", f"bench --config=configs/vgg16.py {ON_PHOTOS}", "--plot"),
     Result("resnet50_cpu", f"bench --config=configs/resnet50.py {ON_PHOTOS}", "--plot"),
+    Result("resnet50_runtimes", f"bench --config=configs/resnet50.py {RUNTIMES},torch"),
+    Result("vgg16_runtimes", f"bench --config=configs/vgg16.py {RUNTIMES}"),
+    Result("resnet50_exporters", f"{EXPORTERS} --config=configs/resnet50.py"),
+    Result("vgg16_exporters", f"{EXPORTERS} --config=configs/vgg16.py"),
     Result(
         "data_bench",
         "data-bench --config=configs/vgg16.py --config.data.name=photos_500x375 "
@@ -100,8 +110,7 @@ COMPUTED = ("scale_full", "scale_wae_early")  # by tools/scale.py, from other me
 def measure(result: Result, root: Path = ROOT) -> None:
     """Runs the command of a result, and copies what it wrote to results/."""
     (root / FOLDER).mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "wae_jax", *result.arguments]
-    subprocess.run(command, cwd=root, check=True)
+    subprocess.run([sys.executable, *result.arguments], cwd=root, check=True)
     for name in result.files:
         if (root / FOLDER / name).exists():
             shutil.copy(root / FOLDER / name, root / "results" / name)
@@ -120,7 +129,7 @@ def main(argv: list[str] | None = None, root: Path = ROOT) -> int:
     failed = []
     for result in (known[name] for name in names):
         state = "done" if result.done(root) else "to do"
-        print(f"{result.name}, {state}: wae-jax {shlex.join(result.arguments)}", flush=True)
+        print(f"{result.name}, {state}: python {shlex.join(result.arguments)}", flush=True)
         if not options.list and not result.done(root):
             try:
                 measure(result, root)

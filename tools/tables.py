@@ -14,8 +14,8 @@ and its row, with a column of the CSV and how to show it in braces::
     <!-- end of table -->
 
 A line ``rows: full, lowres`` in it picks rows and their order. Rows that differ in their batch size
-alone are one: their columns get the ending ``_batch_N``. With several files a column is
-``FILE.COLUMN``.
+and runtime alone are one: their columns get the ending ``_batch_N``, and in front of it, for all
+runtimes but jax, ``RUNTIME_``. With several files a column is ``FILE.COLUMN``.
 """
 
 import argparse
@@ -104,11 +104,12 @@ def read_rows(path: Path) -> dict[str, dict[str, str]]:
     for number, record in enumerate(records):
         if "method" in record:  # of bench
             row = rows.setdefault(record["method"], {"method": record["method"]})
-            batch = record["batch_size"]
-            row |= {f"{name}_batch_{batch}": value for name, value in record.items()}
+            batch, runtime = record["batch_size"], record.get("runtime", "jax")
+            first = "" if runtime == "jax" else f"{runtime}_"
+            row |= {f"{first}{name}_batch_{batch}": value for name, value in record.items()}
             for end in ("low", "high"):
-                row[f"speedup_batch_{batch}_{end}"] = record[f"speedup_{end}"]
-            row |= {name: record[name] for name in ("macs", "mac_ratio", "params")}
+                row[f"{first}speedup_batch_{batch}_{end}"] = record[f"speedup_{end}"]
+            row |= {n: record[n] for n in ("macs", "mac_ratio", "params") if n in record}
         else:
             rows[record.get("variant", str(number))] = record
     return rows
