@@ -1,7 +1,7 @@
 """The networks of a benchmark in other runtimes, each of them in a process of its own.
 
-Threads of ONNX Runtime and of OpenMP spin for a while after a call and would slow whatever runs
-next in the same process; in turn, in processes of their own, no runtime disturbs another. All
+OpenMP's threads spin for a while after a call and would slow whatever runs next in the same
+process; in turn, in processes of their own, no runtime disturbs another. All
 compute in float32 with as many threads as XLA has, from the same weights, and must give the scores
 of JAX before anything is timed.
 """

@@ -62,8 +62,9 @@ def open_onnxruntime(path: Path, threads: int = 0, *, spinning: bool = True) -> 
     Args:
         path: The file.
         threads: 0 for one per core.
-        spinning: Whether they keep their cores for a while after a call, which is faster where
-            nothing else wants them.
+        spinning: Whether they keep their cores while they wait for each other within a call,
+            which is faster where nothing else wants them. After a call they let go: those of
+            another network in the same process would have half of its cores for a while.
 
     Raises:
         UserError: The package onnxruntime is missing, or it does not take the file.
@@ -72,6 +73,7 @@ def open_onnxruntime(path: Path, threads: int = 0, *, spinning: bool = True) -> 
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     try:
         session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its classes have no common base but this
