@@ -153,7 +153,7 @@ TORCHVISION = {
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(n, marks=pytest.mark.slow if n in ("resnet101", "resnet152") else ())
+        pytest.param(n, marks=pytest.mark.nightly if n in ("resnet101", "resnet152") else ())
         for n in TORCHVISION
     ],
 )
