@@ -139,7 +139,7 @@ def test_a_run_that_has_only_begun(trained, read, refuse, tmp_path):
     steps += [Step("fine-tuned", 0.4975, 1_000_000, 3_000, 1.0, "jax")]
     write_steps(folder, steps)
     shown = " ".join(read(folder).sections["Compression"].split())
-    assert "fine-tuned 49.75 % 1.00 M 4.00x 1.000 2.00x 0.003 M" in shown.replace("\n", " ")
+    assert "fine-tuned49.75 %1.00 M4.00x1.0002.00x0.003 M" in shown  # of cells, side by side
     assert "one image in JAX" in shown
     (folder / "compression.json").write_text("{}")
     refuse(["compression.json"], "report", f"--workdir={folder}", f"--out={tmp_path / 'r.html'}")

@@ -58,8 +58,8 @@ def test_it_takes_other_data_of_the_same_kind(trained, succeed, refuse, tmp_path
     "option, words",
     [
         ("--out=no/folder/picture.png", ["--out", "no such folder"]),
-        ("--out=picture.txt", ["--out", ".png, .pdf, .svg"]),
-        ("--out=picture", ["--out", ".png, .pdf, .svg"]),
+        ("--out=picture.txt", ["--out", ".png or .pdf or .svg"]),
+        ("--out=picture", ["--out", ".png or .pdf or .svg"]),
         ("--out=folder.png", ["--out", "it is a folder"]),
         ("--count=many", ["--count", "many"]),
         ("--count=0", ["--count"]),

@@ -22,14 +22,15 @@ def until(condition) -> None:
 async def vanish(one: Peers) -> None:
     """What the kernel does for a process that ends."""
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in tasks:
-        task.cancel()
+    while tasks:  # Python 3.11's wait_for can lose a cancellation
+        for task in tasks:
+            task.cancel()
+        _, tasks = await asyncio.wait(tasks, timeout=0.05)
     for kept in one._kept:
         if isinstance(kept, asyncio.AbstractServer):
             kept.close()
     for writer in one._writers.values():
         writer.transport.abort()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def test_all_methods_are_measured(measured):
     for c in found.choices:
         assert c.learned == (c.method == "wae-fast")
         assert c.macs == sum(c.part_macs.values()) == pytest.approx(full.macs / c.mac_ratio)
-        assert c.ms > 0 and c.predicted > 0 and c.parts[FRONT_END] > 0
+        assert c.ms > 0 and c.predicted > 0 and c.parts[FRONT_END] >= 0
         assert (c.parts[LIGHT] > 0) == (c.part_macs[LIGHT] > 0) == (c.method == "wae-fast")
         in_int8 = runtime == "onnxruntime" and c.method in ("full", "lowres", "wae-fast")
         assert (c.int8 is not None) == (c.int8_ms is not None) == in_int8

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from wae_jax.errors import UserError
@@ -46,13 +47,11 @@ def halve_weights(path: Path, kind: str) -> None:
 
 def _array(onnx, tensor, kind: str) -> tuple[str, Any, bool]:
     """An initializer's name, what is kept of it, and whether that is in 16 bits."""
-    import ml_dtypes
-
     x = onnx.numpy_helper.to_array(tensor)
     if x.dtype != np.float32 or x.size < _SMALLEST:
         return tensor.name, tensor, False
     if kind == "float16" and np.abs(x).max() > np.finfo(np.float16).max:
         raise UserError("a weight is beyond what float16 can hold; take --weights=bfloat16")
-    dtype = np.float16 if kind == "float16" else ml_dtypes.bfloat16
+    dtype = np.float16 if kind == "float16" else jnp.bfloat16
     name = f"{tensor.name}_{kind}"
     return tensor.name, onnx.numpy_helper.from_array(x.astype(dtype), name), True

@@ -4,6 +4,7 @@ The HDF5 library is not made for damaged files: on some it runs for ever, or cra
 is a program too, which imports nothing else of the package: it reads a file and says what is wrong.
 """
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -34,7 +35,7 @@ def read(path: Path) -> Content:
     limit = TRIAL_S + path.stat().st_size / _BYTES_PER_S
     try:
         trial = subprocess.run(
-            [sys.executable, "-P", __file__, path],
+            [sys.executable, "-P", _program(), path],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=limit,
@@ -46,6 +47,11 @@ def read(path: Path) -> Content:
         said = trial.stdout.decode(errors="replace").strip()
         raise ValueError(said or "the HDF5 library crashes on it")
     return _read(path)
+
+
+def _program() -> str:
+    """The file of this module."""
+    return importlib.util.find_spec("wae_jax.pretrained.h5").origin
 
 
 def _read(path: Path) -> Content:

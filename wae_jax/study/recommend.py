@@ -21,7 +21,7 @@ from wae_jax.runtime.console import progress_bar
 
 HALF = "lowres"
 FRONT_END, LIGHT, TRUNK = "front end", "light branch", "low branch and heads"
-_WHOLE, _INT8 = "whole", "int8"
+_WHOLE, _CALL, _INT8 = "whole", "call", "int8"
 IN_INT8 = (BASE, HALF, "wae-fast")  # the methods that are timed in int8 too
 _LEAST_TRUNK = 0.05  # of the whole's time
 
@@ -38,7 +38,8 @@ class Choice:
         predicted: Speed-up from MACs and the rates of parts: the front end as timed alone, the low
             branch at a rate between those of full and lowres, the light branch at that of the first
             of its width.
-        parts: Milliseconds by part; the trunk is what the others leave of the whole.
+        parts: Milliseconds by part, without what a call costs that computes nothing; the trunk is
+            what the others leave of the whole, with it.
         part_macs: MACs by part, per image.
         int8_ms: Of a call of the network in int8, see :func:`wae_jax.export.int8.quantise`; int8:
             the speed-up over itself in float32 with its 95 % interval. None where not timed.
@@ -124,10 +125,14 @@ class _Measured:
     def ms(self, what: str) -> float:
         return self.timings.median(what) if what in self.timings.ms else 0.0
 
+    def part_ms(self, part: str) -> float:
+        """Of a part that was timed alone, without the call."""
+        return max(self.ms(part) - self.ms(_CALL), 0.0)
+
     @property
     def trunk_ms(self) -> float:
         """What the parts leave of the whole: nothing in tiny networks, where a call is all cost."""
-        rest = self.ms(_WHOLE) - self.ms(FRONT_END) - self.ms(LIGHT)
+        rest = self.ms(_WHOLE) - self.part_ms(FRONT_END) - self.part_ms(LIGHT)
         return max(rest, _LEAST_TRUNK * self.ms(_WHOLE))
 
     @property
@@ -174,6 +179,7 @@ def _programs(network: Network, runtime: str, batch_size: int) -> dict[str, Prog
     programs = {
         _WHOLE: whole,
         FRONT_END: part(_front_end, whole.shape),
+        _CALL: Program(lambda _, x: x[:, 0, 0].astype(jnp.float32), {}, whole.shape),
     }
     if model.light is not None:
         images = jax.ShapeDtypeStruct(whole.shape, jnp.uint8)
@@ -201,12 +207,12 @@ def _choices(measured: Mapping[str, _Measured]) -> list[Choice]:
     for each in measured.values():
         width = each.network.settings.model.light.width
         if each.macs.get(LIGHT):
-            lights.setdefault(width, each.ms(LIGHT) / each.macs[LIGHT])
+            lights.setdefault(width, each.part_ms(LIGHT) / each.macs[LIGHT])
     choices = []
     for method, each in measured.items():
         width = each.network.settings.model.light.width
         predicted = (
-            each.ms(FRONT_END)
+            each.part_ms(FRONT_END)
             + each.trunk_macs * _trunk_rate(each.trunk_macs, full, half)
             + each.macs.get(LIGHT, 0) * lights.get(width, 0.0)
         )
@@ -220,7 +226,11 @@ def _choices(measured: Mapping[str, _Measured]) -> list[Choice]:
                 each.ms(_WHOLE),
                 (1.0, 1.0, 1.0) if method == BASE else each.timings.speedup(BASE, _WHOLE),
                 full.ms(_WHOLE) / predicted,
-                {FRONT_END: each.ms(FRONT_END), LIGHT: each.ms(LIGHT), TRUNK: each.trunk_ms},
+                {
+                    FRONT_END: each.part_ms(FRONT_END),
+                    LIGHT: each.part_ms(LIGHT),
+                    TRUNK: each.trunk_ms,
+                },
                 {
                     FRONT_END: each.macs.get(FRONT_END, 0),
                     LIGHT: each.macs.get(LIGHT, 0),
