@@ -4,7 +4,7 @@ The HDF5 library is not made for damaged files: on some it runs for ever, or cra
 is a program too, which imports nothing else of the package: it reads a file and says what is wrong.
 """
 
-import importlib.util
+import importlib.resources
 import subprocess
 import sys
 from pathlib import Path
@@ -51,7 +51,7 @@ def read(path: Path) -> Content:
 
 def _program() -> str:
     """The file of this module."""
-    return importlib.util.find_spec("wae_jax.pretrained.h5").origin
+    return str(importlib.resources.files("wae_jax.pretrained") / "h5.py")
 
 
 def _read(path: Path) -> Content:
