@@ -117,7 +117,7 @@ def installed(root, run_env, tmp_path_factory):
     return run, home
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_import_predict_evaluate_bench_and_train_from_a_wheel(installed, root):
     run, home = installed
     safetensors.numpy.save_file(resnet18(root, len(CLASSES)), home / "net.safetensors")
