@@ -16,6 +16,7 @@ import pytest
 import wae_jax
 from configs import quickstart
 from wae_jax.checkpoints import folders, store
+from wae_jax.checkpoints.manifest import MANIFEST
 from wae_jax.config import settings_from_config
 from wae_jax.errors import UserError
 
@@ -104,11 +105,12 @@ def train_lines(workdir: Path) -> list[dict]:
 
 
 def kill_in(process: subprocess.Popen, workdir: Path, stage: str) -> int:
-    """Kills the run after a few steps of a stage; the last step it logged."""
+    """Kills the run after a few steps of a stage, when a checkpoint is there; the last step."""
     deadline = time.monotonic() + TIMEOUT_S
     while time.monotonic() < deadline:
         assert process.poll() is None, stderr_of(workdir)
-        if sum(line["stage"] == stage for line in train_lines(workdir)) >= 4:
+        saved = any(workdir.glob(f"checkpoints/*/{MANIFEST}"))  # written in the background
+        if saved and sum(line["stage"] == stage for line in train_lines(workdir)) >= 4:
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
             last = train_lines(workdir)[-1]
