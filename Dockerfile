@@ -14,9 +14,9 @@ COPY wae_jax wae_jax
 RUN pip install --no-cache-dir --no-deps .
 
 # A folder that any user may write to: `docker run --user` keeps the files of a mounted one yours.
-RUN useradd --no-create-home --home-dir /work --uid 1000 wae && install -d -o wae -m 1777 /work
-ENV HOME=/work
-WORKDIR /work
+RUN useradd --no-create-home --home-dir /wae --uid 1000 wae && install -d -o wae -m 1777 /wae
+ENV HOME=/wae
+WORKDIR /wae
 COPY configs configs
 USER 1000
 ENTRYPOINT ["wae-jax"]
