@@ -91,12 +91,17 @@ def test_links_and_foreign_paths_are_no_members(kind, tmp_path):
 
 @pytest.mark.parametrize(
     "damage, message",
-    [("no tar", r"^the archive cannot be read: "), ("cut short", r"^the archive lacks train\.txt")],
+    [
+        ("no tar", r"^the archive cannot be read: "),
+        ("cut header", r"^the archive cannot be read: "),
+        ("cut short", r"^the archive lacks train\.txt"),
+    ],
 )
 def test_damaged_archives_are_one_line(damage, message, tmp_path):
     file = make_tar(tmp_path / "tar", FILES, mode="w:gz")
     content = file.read_bytes()
-    file.write_bytes(b"nothing" * 99 if damage == "no tar" else content[: len(content) // 2])
+    kept = {"no tar": b"nothing" * 99, "cut header": content[:3] * 2}
+    file.write_bytes(kept.get(damage, content[: len(content) // 2]))
     with pytest.raises(UserError, match=message) as error:
         grocery.read(file, MANIFEST, "the archive")
     assert "\n" not in str(error.value)
