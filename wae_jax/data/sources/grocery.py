@@ -153,12 +153,8 @@ def read(archive: Path, manifest: Manifest, whose: str) -> dict[str, bytes]:
                     file = tar.extractfile(member)
                     assert file is not None  # a regular file
                     members[match[1]] = file.read()
-    except (
-        OSError,
-        EOFError,
-        TypeError,
-        tarfile.TarError,
-    ) as error:  # TypeError: a cut gzip header
+    # TypeError: tarfile's for a gzip header that is cut.
+    except (OSError, EOFError, TypeError, tarfile.TarError) as error:
         raise UserError(f"{whose} cannot be read: {error}") from error
     return _checked(members, manifest, whose)
 
