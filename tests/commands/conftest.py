@@ -9,6 +9,7 @@ import safetensors.numpy
 
 from tests.pretrained import seeded
 from wae_jax import __main__ as program
+from wae_jax.runtime import cache
 from wae_jax.training.loop import train
 
 CLASSES = 50
@@ -59,6 +60,8 @@ def call(*arguments) -> int:
             forget_flags(module.FLAGS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["wae-jax", *map(str, arguments)])
+        # It is for good, and later tests of this process want what is compiled to be kept.
+        patch.setattr(cache, "compile_afresh", lambda: None)
         try:
             program.main()
         except SystemExit as end:
