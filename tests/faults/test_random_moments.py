@@ -73,8 +73,10 @@ def assert_goes_on_to_the_same_end(workdir, steps, whole, flat):
     assert lines_of(workdir) == lines_of(whole)  # each step once
 
 
-def blow_of(draw, number, place, steps, left):
-    """A moment in ``place`` that is surely reached where ``left`` such blows are still to come."""
+def blow_of(draw, number, place, workdir, steps, left):
+    """A moment in ``place`` that is surely reached, with steps left for all ``left`` blows."""
+    reached = folders.newest_good(workdir / "checkpoints")
+    steps -= int(reached.name) if reached else 0
     entered = {"training": steps, "writing": steps // 4, "naming": steps // 4}.get(place, 1)
     times = draw.randint(1, max(1, entered // (left + 1)))
     return forked.Blow(number, place, times, draw.random() * DELAY[place])
@@ -86,7 +88,7 @@ def test_kills(count, steps, whole, tmp_path, flat):
     places = ("training", "writing", "naming", "evaluation", "training")
     half_written = 0
     for left in range(count, 0, -1):
-        blow = blow_of(draw, signal.SIGKILL, places[left % len(places)], steps, left)
+        blow = blow_of(draw, signal.SIGKILL, places[left % len(places)], workdir, steps, left)
         status, err = forked.run(workdir, config_of(steps), blow)
         assert status == -signal.SIGKILL, f"{blow}: {err}"
         half_written += any((workdir / "checkpoints").glob("*.saving*"))
@@ -102,7 +104,7 @@ def test_signals(count, steps, whole, tmp_path, flat):
     for left in range(count, 0, -1):
         before = folders.newest_good(workdir / "checkpoints")
         number = draw.choice((signal.SIGINT, signal.SIGTERM))
-        blow = blow_of(draw, number, places[-left % len(places)], steps, left)
+        blow = blow_of(draw, number, places[-left % len(places)], workdir, steps, left)
         status, err = forked.run(workdir, config_of(steps), blow)
         assert status == STOPPING[number], f"{blow}: {status} {err}"
         assert "Traceback" not in err
