@@ -29,6 +29,8 @@ async def vanish(one: Peers) -> None:
     for kept in one._kept:
         if isinstance(kept, asyncio.AbstractServer):
             kept.close()
+        elif isinstance(kept, asyncio.StreamWriter):
+            kept.transport.abort()
     for writer in one._writers.values():
         writer.transport.abort()
 
@@ -127,6 +129,31 @@ def test_those_that_are_done_may_go(meet, lines):
         one.call(vanish(one))
     time.sleep(0.3)
     assert not lines
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_the_end_of_jaxs_service_may_come_before_the_word_that_all_is_done(
+    done, meet, lines, monkeypatch
+):
+    """They come on two connections, in either order."""
+    three = meet()
+    monkeypatch.setattr(peers, "TELL_S", 1.0)
+    with socket.socket(socket.AF_UNIX) as service, socket.socket(socket.AF_UNIX) as client:
+        service.bind(three[0]._socket)
+        service.listen()
+        client.connect(three[1]._socket)
+        connection, _ = service.accept()
+        connection.close()
+        time.sleep(0.2)
+        if done:
+            three[0].call(three[0].tell("done"))
+            client.settimeout(60)
+            assert client.recv(1) == b""  # jax may know
+        else:
+            until(lambda: lines)
+    assert [line.partition(",")[0] for line in lines] == (
+        [] if done else ["process 0 of this run has ended"]
+    )
 
 
 @pytest.mark.parametrize(

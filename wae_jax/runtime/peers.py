@@ -213,7 +213,10 @@ class Peers:
             hub[1].close()
         except OSError:
             pass
-        if reader.at_eof() or reader.exception() or 0 in self._done:
+        left = bool(reader.at_eof() or reader.exception())
+        if not left:
+            await asyncio.sleep(TELL_S)  # that it is done, 0 says on another connection
+        if left or 0 in self._done:
             writer.close()
         else:
             self._kept.append(writer)
