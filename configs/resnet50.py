@@ -8,7 +8,7 @@ lowres-SIZE, stem, wavelet-cdf97, wavelet-haar, space-to-depth, decomposition, w
 haar-early, cdf97-early, space-to-depth-early (see wae_jax/methods.py), smoke (a few real
 224-pixel steps of all three stages on 20 photos that are fetched on first use).
 
-Expected time: not measured on ImageNet yet. smoke: see docs/results.md.
+Expected time: not measured on ImageNet yet.
 Expected result, from the paper: wae loses 0.8 points of top-5 against full. Not reproduced yet.
 """
 

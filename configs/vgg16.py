@@ -7,10 +7,10 @@ Variants: wae (three stages), released (the same with the input convention of th
 network: BGR 0..255, no mean), full and lowres (the baselines at 224 and 112 pixels, with
 4096-wide FC layers), wae-fast, lowres-SIZE, stem, wavelet-cdf97, wavelet-haar, space-to-depth,
 decomposition, wae-early, haar-early, cdf97-early, space-to-depth-early (see
-wae_jax/methods.py), smoke (a few real 224-pixel steps of all three
-stages on 20 photos that are fetched on first use; minutes on a laptop).
+wae_jax/methods.py), smoke (a few real 224-pixel steps of all three stages on 20 photos that are
+fetched on first use).
 
-Expected time: not measured on ImageNet yet. smoke: see docs/results.md.
+Expected time: not measured on ImageNet yet.
 Expected result, from the paper (top-5 error, one view, started from pretrained weights): full
 11.65 %, lowres 15.73 %, wae 11.87 %. Not reproduced here yet.
 """

@@ -7,7 +7,7 @@ photos as splits `train` and `validation`: far too few to learn or to measure an
 
 `photos_500x375`: 230 photos of the size that ImageNet's usually have, to measure reading with, from
 the package ai-benchmark (Ignatov et al.). They are shrunk, cropped in the centre to 500 x 375
-pixels and encoded as JPEG: split `train` at quality 90 (54 KB a photo), split `heavy` at quality 98
+pixels and encoded as JPEG: split `train` at quality 90 (56 KB a photo), split `heavy` at quality 98
 (100 KB, near ImageNet's mean of 110 KB). They have no classes: all labels are 0 of 1000.
 """
 
