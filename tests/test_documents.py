@@ -1,41 +1,19 @@
-"""README and docs: links lead somewhere, tables are as measured, and commands can be typed."""
+"""README and docs: links lead somewhere, tables are as measured, and what is named exists."""
 
-import importlib
 import re
-import shlex
 import shutil
+import tomllib
 
 import pytest
 
-from tests.commands.conftest import call
 from tools import reference, tables
 from wae_jax import config
 from wae_jax.__main__ import COMMANDS
-from wae_jax.commands import completion, flags
+from wae_jax.commands import completion
+from wae_jax.methods import METHODS
 
 LINK = re.compile(r"\]\(([^)\s#]*)(?:#([^)\s]+))?\)")
-BLOCK = re.compile(r"^ *```bash\n(.*?)^ *```", re.S | re.M)
 FENCE = re.compile(r"^ *```.*?^ *```", re.S | re.M)
-OURS = {"train.py": "train", "bench.py": "bench"}
-# First words of commands that no parser of ours can check, and who checks them.
-OTHERS = {
-    "npm": "run by test_tutorial.py",
-    "tar": "run by test_tutorial.py",
-    "mkdir": "run by test_tutorial.py",
-    "curl": "run by test_tutorial.py",
-    "cat": "run by test_tutorial.py",
-    "kill": "run by test_tutorial.py",
-    "serve.py": "run by test_tutorial.py",
-    "find": "lists any user's files; what it is piped to is parsed",
-    "pip": "its extras are compared below",
-    "make": "its targets are compared below",
-    "launch/local.sh": "run by test_several_processes.py",
-    "sbatch": "its script is run by test_several_processes.py, and by test_launch.py",
-    "TPU=NAME": "its script is run by test_launch.py",
-    "tools/scale.py": "run by test_scale.py",
-    "docker": "no image is built; the Dockerfile is checked by test_release.py",
-    ".venv/bin/pre-commit": "installs a git hook in the user's clone",
-}
 
 
 def documents(root):
@@ -51,7 +29,7 @@ def anchors(text):
 
 def test_every_link_leads_somewhere(root):
     links = 0
-    for document in documents(root):
+    for document in (*documents(root), root / "CHANGELOG.md", root / "docs" / "quickstart.ipynb"):
         for path, anchor in LINK.findall(FENCE.sub("", document.read_text())):
             if re.match(r"\w+:", path):
                 continue
@@ -105,21 +83,6 @@ def test_a_wrong_digit_fails_and_is_written_right(root, tmp_path, monkeypatch, c
     assert tables.main(tmp_path) == 1
 
 
-def test_figures_in_the_text_are_those_of_the_table(root):
-    row = tables.read_rows(root / "results" / "cifar10_early.csv")["wae-early"]
-
-    def points(column):
-        return f"{100 * float(row[column]):.1f}"
-
-    one, many = "above_curve", "above_curve_batch_32"
-    text = " ".join((root / "README.md").read_text().split())
-    assert (
-        f"At equal time `wae-early` is {points(one)} points above plain low resolution at batch 1 "
-        f"(95 % interval {points(f'{one}_low')} to {points(f'{one}_high')}) and {points(many)} at "
-        f"batch 32 ({points(f'{many}_low')} to {points(f'{many}_high')})."
-    ) in text
-
-
 @pytest.mark.parametrize(
     "description, words",
     [
@@ -134,81 +97,66 @@ def test_tables_that_cannot_be_made(description, words, root):
         tables.make_table(description, root)
 
 
-# Commands
-
-
-def shown_commands(root):
-    """``(document, words)`` of every command in a block of README and docs."""
-    for document in documents(root):
-        for block in BLOCK.findall(document.read_text()):
-            for line in block.replace("\\\n", " ").splitlines():
-                for part in re.split(r" \| | && ", line):
-                    if words := shlex.split(part, comments=True):
-                        yield document, words
-
-
-def to_parse(words):
-    """The arguments of ``wae-jax``, or None where it is another program."""
-    words = [word for word in words if word != "&"]
-    if ">" in words:
-        words = words[: words.index(">")]
-    words = words[1:] if words[0] == "python" else words
-    if words[:2] == ["-m", "wae_jax"]:
-        return words[2:]
-    if words[0] in OURS:
-        return [OURS[words[0]], *words[1:]]
-    return words[1:] if words[0] == "wae-jax" else None
-
-
-@pytest.mark.filterwarnings(r"ignore:the load_module\(\) method is deprecated:DeprecationWarning")
-def test_every_command_has_the_options_that_are_shown(root, monkeypatch, tmp_path, capsys):
-    """Parsed by its own parser, config files and keys included, and not run."""
-    tutorial = (root / "docs" / "tutorial.md").read_text()
-    ours = re.search(r"Save this as `photos.py`:\n\n```python\n(.*?)```", tutorial, re.S)
-    for name in ("photos.py", "my_config.py"):
-        (tmp_path / name).write_text(ours[1])
-    for name in ("configs", "results"):
-        (tmp_path / name).symlink_to(root / name)
-    monkeypatch.chdir(tmp_path)
-    started = []
-    for name in COMMANDS:
-        module = importlib.import_module(f"wae_jax.commands.{name.replace('-', '_')}")
-        if hasattr(module, "start"):
-            monkeypatch.setattr(module, "start", started.append)
-    monkeypatch.setattr(flags, "start", started.append)
-    parsed = 0
-    for document, words in shown_commands(root):
-        arguments = to_parse(words)
-        if arguments is None or "--help" in words:
-            continue
-        assert call(*arguments) == 0, f"{document.name}: {words}\n{capsys.readouterr().err}"
-        parsed += 1
-    assert parsed == len(started) > 40
-
-
-def test_other_programs_are_known(root):
-    extras = set(re.findall(r"^(\w+) = \[", (root / "pyproject.toml").read_text(), re.M))
-    targets = set(re.findall(r"^([\w-]+):", (root / "Makefile").read_text(), re.M))
-    for document, words in shown_commands(root):
-        if to_parse(words) is not None:
-            continue
-        words = words[1:] if words[0] == "python" else words
-        assert words[0] in OTHERS, f"{document.name}: {words}"
-        if words[0] == "make":
-            assert set(words[1:]) <= targets, document.name
-        for extra in re.findall(r"\.\[(\w+)\]", " ".join(words)):
-            assert extra in extras, f"{document.name}: {extra}"
+# Names
 
 
 def test_config_keys_named_in_the_text_exist(root):
     keys = {key for key, _ in completion.config_keys()}
     groups = {key.rsplit(".", depth)[0] for key in keys for depth in (1, 2)}
+    parts = {part for group in groups for part in group.split(".")}
     for document in documents(root):
-        text = FENCE.sub("", document.read_text())  # commands are parsed above
-        for name in re.findall(r"\bconfig\.([a-z_]\w*(?:\.\w+)*)", text):
-            name = name.replace("stages.NAME.", "stages.joint.")
+        text = FENCE.sub("", document.read_text())  # commands: test_shown_commands.py
+        named = re.findall(r"\bconfig\.([a-z_]\w*(?:\.\w+)*)", text)
+        # And without "config.", from any part on, as in `losses.reduction="caffe"`.
+        for name in re.findall(r"`([a-z_]+(?:\.\w+)+)(?:=[^`]*)?`", text):
+            if name.split(".")[0] in parts and not name.endswith((".json", ".py")):
+                named.append(next((key for key in keys if key.endswith(f".{name}")), name))
+        for name in named:
+            name = re.sub(r"^stages\.(NAME|STAGE)\.", "stages.joint.", name)
             known = name in keys | groups | {"py", "md", "json"}
             assert known, f"{document.name}: config.{name}"
+
+
+def test_defaults_in_the_text_are_those_of_the_config(root):
+    table = re.findall(
+        r"^\| `(\w+)` \| (\w+)(?: \(off\))? \|", (root / "docs" / "faults.md").read_text(), re.M
+    )
+    settings = config.Settings()
+    assert len(table) >= 4
+    assert table == [
+        (key, f"{getattr(settings, key):g}" if default.isdigit() else default)
+        for key, default in table
+    ]
+    for page, said in {
+        "predict.md": f"{settings.data.max_pixels:,}",
+        "faults.md": f"`config.parallel.timeout_s` ({settings.parallel.timeout_s}) seconds",
+        "data.md": f"({settings.data.min_crop_area} of the photo;",
+        "devices.md": f"`reference_batch_size` ({settings.stages['joint'].reference_batch_size})",
+    }.items():
+        text = " ".join((root / "docs" / page).read_text().split())
+        assert said in text, f"{page}: {said}"
+
+
+def test_all_methods_are_listed(root):
+    listed = [root / "docs" / "training.md", *sorted((root / "configs").glob("*.py"))]
+    for path in listed:
+        if path.name != "__init__.py":
+            text = path.read_text()
+            for method in (*METHODS, "lowres-SIZE"):
+                assert re.search(rf"(?<![\w-]){method}(?![\w-])", text), f"{path.name}: {method}"
+
+
+def test_rooms_are_those_that_the_linter_knows(root):
+    shown = re.search(
+        r"```text\n.*?ConfigDicts.*?\n(.*?)```",
+        (root / "docs" / "architecture.md").read_text(),
+        re.S,
+    )[1]
+    contract = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["importlinter"]
+    layers = contract["contracts"][0]["layers"]
+    first = (re.split(" {2,}", line.strip())[0] for line in shown.splitlines())
+    assert [name for names in first for name in names.split(", ")] == layers[1:]
+    assert layers[0] == "__main__"
 
 
 # What `make docs` makes of the code

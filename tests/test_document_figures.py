@@ -1,0 +1,211 @@
+"""Figures in the sentences of README and docs are those of the files in results/."""
+
+import csv
+import json
+import re
+
+import pytest
+
+from configs.resnet50 import get_config
+from tools import scale, tables
+from wae_jax.config import settings_from_config
+
+PASSES, TRAINING_IMAGES = 4.8, 50_000  # of CIFAR-10, in each run of the quickstart
+
+
+@pytest.fixture
+def rows(root):
+    """Function: name of a file in results/ -> its rows, by variant or method."""
+    return lambda name: tables.read_rows(root / "results" / f"{name}.csv")
+
+
+@pytest.fixture
+def page(root):
+    """Function: path of a document -> its text on one line."""
+    return lambda path: " ".join((root / path).read_text().split())
+
+
+def number(row, column):
+    return float(row[column])
+
+
+def minutes(row):
+    return PASSES * TRAINING_IMAGES / number(row, "train_images_per_s") / 60
+
+
+def span(values):
+    """``LEAST to MOST`` in percent."""
+    return f"{100 * min(values):.0f} to {100 * max(values):.0f} %"
+
+
+def test_points_above_low_resolution(rows, page):
+    row = rows("cifar10_early")["wae-early"]
+
+    def points(column):
+        return f"{100 * number(row, column):.1f}"
+
+    one, many = "above_curve", "above_curve_batch_32"
+    assert (
+        f"At equal time `wae-early` is {points(one)} points above plain low resolution at batch 1 "
+        f"(95 % interval {points(f'{one}_low')} to {points(f'{one}_high')}) and {points(many)} at "
+        f"batch 32 ({points(f'{many}_low')} to {points(f'{many}_high')})."
+    ) in page("README.md")
+
+
+def test_quickstart(rows, page):
+    found = rows("quickstart")
+    total = sum(map(minutes, found.values()))
+    assert f"trains for {total:.0f} minutes on 2 cores" in page("README.md")
+    text = page("docs/results.md")
+    full, low, wae = (
+        f"{100 * number(found[name], 'top1'):.2f}" for name in ("full", "lowres", "wae-early")
+    )
+    assert f"{full}, {low} and {wae} %)" in text
+    assert (
+        f"Full resolution trained for {minutes(found['full']):.0f} of its minutes, low resolution "
+        f"for {minutes(found['lowres']):.0f} ("
+    ) in text
+
+
+def test_what_the_tables_of_cifar10_say(rows, page):
+    text = page("docs/results.md")
+    early, late, taught = rows("cifar10_early"), rows("cifar10"), rows("distillation")
+    more = [
+        100 * (number(early["wae-early"], column) / number(early["lowres"], column) - 1)
+        for column in ("ms_batch_1", "ms_batch_32")
+    ]
+    assert (
+        f"`wae-early` takes {more[0]:.0f} % longer than low resolution at batch 1, and "
+        f"{more[1]:.0f} % at batch 32."
+    ) in text
+    assert early["haar-early"]["top1_per_seed"].count(" ") == 0  # one seed of those
+    gain = number(early["wae-early"], "top1") - number(early["haar-early"], "top1")
+    assert "about a point over Haar bands (one seed" in text and round(100 * gain) == 1
+    two = sorted(
+        (number(row, "top1"), name)
+        for name, row in late.items()
+        if name not in ("full", "lowres", "stem") and not name.endswith("-early")
+    )
+    assert [name for _, name in two[-2:]] == ["wavelet-cdf97", "wae-fast"]
+    assert f"CDF 9/7 wavelets are {100 * (two[-1][0] - two[-2][0]):.1f} points behind it" in text
+    share = number(late["wae-fast"], "macs") / number(late["wae"], "macs")
+    assert f"with {100 * share:.0f} % of `wae`'s MACs" in text
+    gains = [
+        100 * (float(after) - float(before))
+        for name in ("lowres", "wae-fast")
+        for before, after in zip(
+            taught[name]["top1_per_seed"].split(),
+            taught[f"{name}+distill"]["top1_per_seed"].split(),
+            strict=True,
+        )
+    ]
+    assert f"networks gain, by {min(gains):.1f} to {max(gains):.1f} points" in text
+
+
+def test_what_the_tables_of_runtimes_say(rows, page):
+    low, beside = {}, {}
+    for network, runtimes in (
+        ("vgg16", ("", "onnxruntime_", "openvino_")),
+        ("resnet50", ("", "onnxruntime_", "openvino_", "torch_")),
+    ):
+        found = rows(f"{network}_runtimes")
+        low[network] = {
+            runtime: number(found["lowres"], f"{runtime}speedup_batch_1")
+            / number(found["lowres"], "mac_ratio")
+            for runtime in runtimes
+        }
+        beside[network] = span(
+            [
+                number(found["wae-fast"], column) / number(found["lowres"], column)
+                for runtime in runtimes
+                for column in (f"{runtime}speedup_batch_1", f"{runtime}speedup_batch_8")
+            ]
+        )
+    least = min(low["resnet50"], key=low["resnet50"].get)
+    assert least == "torch_"
+    shares = span(low["resnet50"].values()).replace(" to", " (PyTorch) to")
+    assert (
+        f"`lowres` itself reaches {span(low['vgg16'].values())} of its MAC ratio for VGG16, and "
+        f"{shares} for ResNet-50. `wae-fast` has {beside['vgg16']} of the speed-up of `lowres` for "
+        f"VGG16, and {beside['resnet50']} for ResNet-50, over runtimes and batch sizes."
+    ) in page("docs/results.md")
+
+
+def test_what_the_tables_of_performance_say(rows, page):
+    text = page("docs/performance.md")
+    found = {name: rows(f"{name}_cpu") for name in ("vgg16", "resnet50")}
+
+    def speedups(network, method):
+        row = found[network][method]
+        return [number(row, f"speedup_batch_{size}") for size in (1, 8)]
+
+    lost = {
+        network: [
+            f"{100 * (1 - ours / theirs):.0f} %"
+            for ours, theirs in zip(
+                speedups(network, "wae-fast"), speedups(network, "lowres"), strict=True
+            )
+        ]
+        for network in found
+    }
+    assert (
+        f"`wae-fast` is within {' and '.join(lost['vgg16'])} of its speed-up for VGG16 (batch 1 "
+        f"and 8) and within {' and '.join(lost['resnet50'])} for ResNet-50."
+    ) in text
+
+    def pair(network, method):
+        return ", ".join(f"{value:.2f}x" for value in speedups(network, method))
+
+    assert f"VGG16's `wae-fast` (batch 1 and 8: {pair('vgg16', 'wae-fast')})" in text
+    assert f"`wae` ({pair('vgg16', 'wae')})" in text
+    assert f"ResNet-50's `wae-fast` ({pair('resnet50', 'wae-fast')})" in text
+
+
+def test_what_is_read(root, page):
+    with open(root / "results" / "data_bench.csv") as file:
+        found = {(row["pipeline"], row["cores"]): row for row in csv.DictReader(file)}
+    one, two = (found["wae_jax, threads", cores] for cores in "12")
+    workers = found["wae_jax, 2 workers", "2"]
+    share = number(two, "peak_memory_mb") / number(workers, "peak_memory_mb")
+    text = page("docs/data.md")
+    assert share == pytest.approx(2 / 3, abs=0.02) and "memory is two thirds of that with" in text
+    assert f"({number(one, 'kb_per_image'):.0f} KB each" in text
+    text, rate = page("docs/scale.md"), number(one, "images_per_s")
+    assert f"{rate:,.0f} photos a second on one core" in text
+    assert f"112 cores would read {round(112 * rate, -3):,.0f} if" in text
+    assert f"Two cores read {number(two, 'images_per_s') / rate:.2f} times what one did" in text
+
+
+def test_many_chips(root, page):
+    text, last, shares = page("docs/scale.md"), {}, []
+    job = scale.count(settings_from_config(get_config("full")), 1000)
+    seconds = job.checkpoint_bytes / 300e6
+    for name in ("full", "wae_early"):
+        with open(root / "results" / f"scale_{name}.csv") as file:
+            found = list(csv.DictReader(file))
+        last[name] = round(number(found[-1], "needed_per_host"), -3)
+        shares += [seconds / number(row, "step_ms") for row in found]  # of 1,000 steps
+    assert f"needs {last['full']:,.0f} (full) to {last['wae_early']:,.0f} (`wae-early`)" in text
+    assert (
+        f"All-reduced in a step: {job.gradient_bytes / 1e6:.0f} MB of gradients, and "
+        f"{job.statistics_bytes / 1e6:.1f} MB of the norms' statistics. A checkpoint has "
+        f"{job.checkpoint_bytes / 1e6:.0f} MB and takes {seconds:.1f} s."
+    ) in text
+    assert f"wait {seconds:.1f} s every 1,000 steps, {span(shares)} of their time" in text
+
+
+def test_every_file_is_named_with_its_date(root):
+    text = (root / "docs" / "results.md").read_text()
+    every = {path.stem for path in (root / "results").glob("*.csv")}
+    date, dated = "", set()
+    for row in re.findall(r"^\| (\[\w+\.csv\].*) \|$", text, re.M):
+        cells = row.split(" | ")
+        date = date if cells[2].startswith("the same") else cells[2][:10]
+        for name in re.findall(r"\[(\w+)\.csv\]", cells[0]):
+            dated.add(name)
+            record = root / "results" / f"{name}.env.json"
+            if record.exists():
+                assert json.loads(record.read_text())["date"][:10] == date, name
+            else:
+                assert f"`{name}.csv`" in text, f"{name}: no environment, and the page is silent"
+    assert dated == every
