@@ -3,6 +3,7 @@
 import atexit
 import dataclasses
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -257,3 +258,28 @@ def paths_of(tree) -> dict[str, np.ndarray]:
 def flat():
     """Function that flattens a tree of arrays to {'part/module/kernel': array}."""
     return paths_of
+
+
+@pytest.fixture(scope="session")
+def as_described(root):
+    """Function: fails where names that a program wrote differ from tables of files.md.
+
+    Its arguments are the names, and the headings of the tables. A row with something in its column
+    "when" may be missing from the names; no name may be missing from the rows.
+    """
+    tables: dict[str, dict[str, bool]] = {}
+    text = (root / "docs" / "reference" / "files.md").read_text()
+    for section in re.split(r"^#+ ", text, flags=re.M)[1:]:
+        heading, _, body = section.partition("\n")
+        for row in re.findall(r"^\| (`.+)\|$", body, re.M):
+            named, _, *when = row.split(" | ")
+            always = bool(when) and not when[0].strip()
+            names = re.findall(r"`([^`]+)`", named)
+            tables.setdefault(heading, {}).update(dict.fromkeys(names, always))
+
+    def check(written, *headings):
+        rows = {name: always for heading in headings for name, always in tables[heading].items()}
+        assert set(written) - rows.keys() == set(), headings
+        assert {name for name, always in rows.items() if always} - set(written) == set(), headings
+
+    return check

@@ -155,8 +155,9 @@ def test_a_busy_machine_is_told(load, busy):
     assert ("load 2.5 on 2 cores" in text) if busy else text == ""
 
 
-def test_json_and_csv_hold_the_same_rows(results, tmp_path):
+def test_json_and_csv_hold_the_same_rows(results, as_described, tmp_path):
     read = json.loads(report.as_json(results))
+    as_described(read, "bench --json")
     assert read.keys() == {"environment", "networks", "rows", "breakdown", "peer", "warnings"}
     assert read["environment"] == results.environment
     assert read["networks"]["lowres"]["frontend"]["name"] == "downsample"

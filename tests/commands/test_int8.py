@@ -34,7 +34,7 @@ def options(taught, monkeypatch):
 
 
 @pytest.mark.parametrize("batch", ["1", "dynamic"])
-def test_int8(batch, options, taught, command, tmp_path):
+def test_int8(batch, options, taught, command, as_described, tmp_path):
     out = tmp_path / "net.onnx"
     status, stdout, stderr = command(
         *options, f"--out={out}", f"--batch={batch}", "--calibration_images=40"
@@ -60,6 +60,7 @@ def test_int8(batch, options, taught, command, tmp_path):
         assert integers.dtype == np.int8 and len(scales) == len(integers) > 1
         assert np.abs(integers).max() <= 64
     held = {entry.key: entry.value for entry in model.metadata_props}
+    as_described(held, "An exported file")
     assert json.loads(held["class_names"])[3] == "cat"
     assert json.loads(held["int8"])["calibration"] == "40 photos of cifar10, train[:2000]"
     # The figure is that of the file itself.

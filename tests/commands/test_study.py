@@ -86,7 +86,7 @@ def test_training_alone_leaves_a_record_per_run(studied):
 
 
 def test_the_rest_of_a_study_is_counted_timed_and_reported(
-    monkeypatch, config_file, succeed, own_thread, folder, studied
+    monkeypatch, config_file, succeed, own_thread, folder, studied, as_described
 ):
     timed = []
 
@@ -116,6 +116,9 @@ def test_the_rest_of_a_study_is_counted_timed_and_reported(
     assert "WARNING: other programs used" in out
     assert (folder / "results.png").stat().st_size > 10_000
     assert (folder / "sub_images.png").exists()
+    left = {path.name for path in folder.iterdir() if not path.stem.endswith("-3")}
+    assert "times.json" in left
+    as_described(left, "A study's folder")
     assert "gap recovered" in out and "| lowres" in out
 
 

@@ -59,11 +59,15 @@ def test_changes_are_refused_with_the_flag_that_allows_them(stopped, tiny_config
         assert "continue_with_changes" not in str(error.value)
 
 
-def test_with_the_flag_they_are_in_force_and_logged(stopped, half_way, tiny_config, flat):
+def test_with_the_flag_they_are_in_force_and_logged(
+    stopped, half_way, tiny_config, flat, as_described
+):
     """Clipping puts a link into the optimiser's chain: its momentum must find its place."""
     changes = {RATE: 0.002, CLIP: 0.5}
     train(tiny_config(SMALL | changes), str(stopped), continue_with_changes=True)
     line = json.loads((stopped / "changes.jsonl").read_text())
+    as_described(line, "changes.jsonl")
+    as_described({"changes.jsonl"}, "A run's workdir")
     assert line["step"] == 3
     assert line["changes"] == {RATE: [0.01, 0.002], CLIP: [0.0, 0.5]}
     held = json.loads((stopped / "config.json").read_text())["stages"]["end_to_end"]
