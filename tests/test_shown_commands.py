@@ -164,10 +164,11 @@ def options():
 
 
 def test_options_in_sentences_exist(root):
-    known = options() | dict.fromkeys(FOREIGN)
+    known: dict[str, set[str] | None] = dict.fromkeys(FOREIGN)
     for tool in ("scale", "measure", "exporters"):
         source = (root / "tools" / f"{tool}.py").read_text()
         known |= dict.fromkeys(re.findall(r'\("--(\w+)"', source))
+    known |= options()
     for document in documents(root):
         for code in CODE.findall(FENCE.sub("", document.read_text())):
             for name, value in re.findall(r"(?:^|[\s|])--(\w[\w-]*)(?:=([\w|-]+))?", code):

@@ -27,7 +27,7 @@ from wae_jax.runtime.files import write_atomically
 
 FLAGS = flags.FlagValues()
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Config file, as configs/vgg16.py.", flag_values=FLAGS
+    "config", None, "Config file, without a variant, as configs/vgg16.py.", flag_values=FLAGS
 )
 _METHODS = flags.DEFINE_list(
     "methods",
@@ -37,19 +37,29 @@ _METHODS = flags.DEFINE_list(
 )
 _BATCH_SIZES = flags.DEFINE_list("batch_sizes", ["1", "8"], "Images per call.", flag_values=FLAGS)
 _DTYPES = flags.DEFINE_list(
-    "dtypes", ["float32"], "Of the computation: float32, bfloat16.", flag_values=FLAGS
+    "dtypes", ["float32"], "Types to compute in, of: float32, bfloat16.", flag_values=FLAGS
 )
 _SECONDS = flags.DEFINE_float(
-    "seconds", 20.0, "Timing per batch size and dtype, all methods.", flag_values=FLAGS
+    "seconds",
+    20.0,
+    "How long all methods together are timed, for each batch size and dtype.",
+    flag_values=FLAGS,
 )
 _DEVICES = flags.DEFINE_enum(
-    "devices", None, ["cpu", "gpu", "tpu"], "Default: what jax picks.", flag_values=FLAGS
+    "devices",
+    None,
+    ["cpu", "gpu", "tpu"],
+    "Where to measure; default: what jax picks.",
+    flag_values=FLAGS,
 )
 _CHECKPOINTS = flags.DEFINE_list(
     "checkpoints", [], "Trained weights, as wae=WORKDIR,full=WORKDIR.", flag_values=FLAGS
 )
 _NUM_CLASSES = flags.DEFINE_integer(
-    "num_classes", 0, "0: as many as the config's data set has.", flag_values=FLAGS
+    "num_classes",
+    0,
+    "Classes of the networks; 0: as many as the config's data set has.",
+    flag_values=FLAGS,
 )
 _JSON = flags.DEFINE_string(
     "json", None, "File for everything measured, with the environment.", flag_values=FLAGS
@@ -61,13 +71,13 @@ _PLOT = flags.DEFINE_string(
     "plot", None, "Picture of speed-up against MAC ratio (or top-1).", flag_values=FLAGS
 )
 _END_TO_END = flags.DEFINE_bool(
-    "end_to_end", False, "Also time JPEG bytes to scores.", flag_values=FLAGS
+    "end_to_end", False, "Also time the way from JPEG bytes to scores.", flag_values=FLAGS
 )
 _BREAKDOWN = flags.DEFINE_bool(
     "breakdown", False, "Also time the parts of each network.", flag_values=FLAGS
 )
 _TRAIN_STEP = flags.DEFINE_bool(
-    "train_step", False, "Also time a step of the last stage.", flag_values=FLAGS
+    "train_step", False, "Also time a training step of the config's last stage.", flag_values=FLAGS
 )
 _THROUGHPUT = flags.DEFINE_bool(
     "throughput", False, "Also time calls that are queued, not waited for.", flag_values=FLAGS

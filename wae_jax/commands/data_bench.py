@@ -21,7 +21,9 @@ from wae_jax.config import settings_from_config
 from wae_jax.errors import UserError
 
 FLAGS = flags.FlagValues()
-_CONFIG = config_flags.DEFINE_config_file("config", None, "As for train.py.", flag_values=FLAGS)
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Config file, as for train.py.", flag_values=FLAGS
+)
 _SECONDS = flags.DEFINE_float("seconds", 40.0, "Measuring time, for all rows.", flag_values=FLAGS)
 _WORKERS = flags.DEFINE_list(
     "workers",

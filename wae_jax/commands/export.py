@@ -46,17 +46,25 @@ def main(argv: Sequence[str]) -> None:
         "--weights",
         choices=("float32", "float16", "bfloat16"),
         default="float32",
-        help="how the file keeps them, onnx only; it computes in float32 all the same",
+        help="type that weights are kept in, onnx only; the file computes in float32 all the same",
     )
     parser.add_argument("--int8", action="store_true", help="layers in int8, onnx only")
     parser.add_argument(
-        "--calibrate", metavar="SPLIT", help="with --int8: default: the run's training split"
+        "--calibrate",
+        metavar="SPLIT",
+        help="with --int8: whose photos set the ranges; default: the run's training split",
     )
     parser.add_argument(
-        "--calibration_images", type=whole_number(1), help="with --int8: 256 by default"
+        "--calibration_images",
+        type=whole_number(1),
+        metavar="N",
+        help="with --int8: how many of them; default: 256",
     )
     parser.add_argument(
-        "--eval_images", type=whole_number(1), help="with --int8: that it is judged by, or 1000"
+        "--eval_images",
+        type=whole_number(1),
+        metavar="N",
+        help="with --int8: how many photos judge the file; default: 1000",
     )
     options = parser.parse_args(argv)
     if options.int8 and options.format != "onnx":

@@ -19,10 +19,12 @@ def main(argv: Sequence[str]) -> None:
     """Runs the command on its arguments."""
     parser = Parser(prog="wae-jax import-weights", description=__doc__)
     parser.add_argument("--source", required=True, help="torchvision, timm, keras or caffe")
-    parser.add_argument("--model", required=True, help="the source's name, as resnet50")
+    parser.add_argument(
+        "--model", required=True, help="the network, as resnet50; the source's name of it"
+    )
     parser.add_argument("--in", required=True, dest="file", help="the file of weights")
     parser.add_argument("--out", required=True, help="the folder to write")
-    parser.add_argument("--labels", default="", help="class names: a line each, or JSON")
+    parser.add_argument("--labels", default="", help="file of class names, a line each, or JSON")
     options = parser.parse_args(argv)
     start(lambda: _import_weights(options))
 

@@ -53,9 +53,19 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
 
 def add_data(parser: argparse.ArgumentParser) -> None:
     """``--data``, ``--data_dir`` and ``--split``: other images than those of the run."""
-    parser.add_argument("--data", default="", help="another data set; default: the run's own")
-    parser.add_argument("--data_dir", default="", help="where it is; default: as the run")
-    parser.add_argument("--split", default="", help="default: the run's evaluation split")
+    parser.add_argument(
+        "--data",
+        default="",
+        help="another data set, as for config.data.name; default: the run's own",
+    )
+    parser.add_argument(
+        "--data_dir",
+        default="",
+        help="where it is, as for config.data.data_dir; default: as the run",
+    )
+    parser.add_argument(
+        "--split", default="", help="which photos; default: the run's evaluation split"
+    )
 
 
 def whole_number(low: int, high: int = 2**31 - 1) -> Callable[[str], int]:

@@ -25,9 +25,17 @@ def main(argv: Sequence[str]) -> None:
     parser = Parser(prog="wae-jax predict", description=__doc__)
     network = parser.add_mutually_exclusive_group(required=True)
     network.add_argument("--checkpoint", help="a workdir or one checkpoint step")
-    network.add_argument("--input", metavar="FILE", help="a file of wae-jax export")
+    network.add_argument(
+        "--input",
+        metavar="FILE",
+        help="in its place: a file of wae-jax export, .onnx or .stablehlo",
+    )
     parser.add_argument(
-        "--top", type=whole_number(1), default=5, help="how many classes of each image, 5"
+        "--top",
+        type=whole_number(1),
+        default=5,
+        metavar="N",
+        help="how many classes of each image; default: 5",
     )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one JSON object per image")
@@ -60,7 +68,7 @@ def main(argv: Sequence[str]) -> None:
         "files",
         nargs="+",
         metavar="FILE_OR_FOLDER",
-        help="- for a list of them on stdin, one a line",
+        help="images, or folders that are searched for them; -: a list on stdin, one a line",
     )
     options = parser.parse_args(argv)
     start(lambda: _predict(options))

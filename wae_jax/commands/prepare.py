@@ -23,8 +23,12 @@ def main(argv: Sequence[str]) -> None:
     )
 
     kind = kinds.add_parser("imagenet2012", help="from the official tars")
-    kind.add_argument("--train", default="", help="ILSVRC2012_img_train.tar")
-    kind.add_argument("--val", default="", help="ILSVRC2012_img_val.tar")
+    kind.add_argument(
+        "--train", default="", help="the tar of the training photos, ILSVRC2012_img_train.tar"
+    )
+    kind.add_argument(
+        "--val", default="", help="the tar of the validation photos, ILSVRC2012_img_val.tar"
+    )
 
     kind = kinds.add_parser("tfrecord", help="from a TFDS data set in TFRecord files")
     kind.add_argument("--in", dest="source", required=True, help="its folder: NAME/VERSION")
@@ -38,14 +42,16 @@ def main(argv: Sequence[str]) -> None:
         kind.description = __doc__
         if name != "tfrecord":
             kind.add_argument(
-                "--data_dir", default="", help="default: TFDS_DATA_DIR, else ~/tensorflow_datasets"
+                "--data_dir",
+                default="",
+                help="where data sets are kept; default: TFDS_DATA_DIR, else ~/tensorflow_datasets",
             )
         kind.add_argument(
             "--workers",
             type=whole_number(1, 1024),
             default=os.cpu_count(),
             metavar="N",
-            help="default: one per CPU core",
+            help="processes that write; default: one per CPU core",
         )
     options = parser.parse_args(argv)
     start(lambda: _prepare(options))

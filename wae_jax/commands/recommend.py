@@ -4,10 +4,10 @@
     wae-jax recommend --pretrained=runs/keras-resnet50
 
 Times networks of every front end, and of plain low resolution at several sizes, with random
-weights, each in turn with full, and some in int8 where ONNX Runtime is; says in words what pays,
-what does not, which part eats the gain, and what to train. Give the config without a variant; its
-keys can be set as for train.py. --pretrained takes a checkpoint in its place, as of wae-jax
-import-weights.
+weights, each in turn with full resolution, and some in int8 where ONNX Runtime is; says in words
+what pays, what does not, which part eats the gain, and what to train. Give the config without a
+variant; its keys can be set as for train.py. --pretrained takes a checkpoint in its place, as of
+wae-jax import-weights.
 """
 
 import importlib.util
@@ -30,10 +30,10 @@ SIDES = (96, 112, 128, 144, 160, 192)  # of plain low resolution, for images of 
 
 FLAGS = flags.FlagValues()
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Config file, as configs/resnet50.py.", flag_values=FLAGS
+    "config", None, "Config file, without a variant, as configs/resnet50.py.", flag_values=FLAGS
 )
 _PRETRAINED = flags.DEFINE_string(
-    "pretrained", "", "A checkpoint whose network is meant, without a config.", flag_values=FLAGS
+    "pretrained", "", "In place of a config: a checkpoint with the network.", flag_values=FLAGS
 )
 _RUNTIME = flags.DEFINE_enum(
     "runtime",
@@ -45,20 +45,27 @@ _RUNTIME = flags.DEFINE_enum(
 _METHODS = flags.DEFINE_list(
     "methods",
     None,
-    f"Of: {', '.join(METHODS)}, lowres-SIZE; default: all.",
+    f"Methods to time, of: {', '.join(METHODS)}, lowres-SIZE; default: all.",
     flag_values=FLAGS,
 )
 _BATCH_SIZE = flags.DEFINE_integer(
     "batch_size", 1, "Images in a call.", lower_bound=1, upper_bound=4096, flag_values=FLAGS
 )
 _BUDGET = flags.DEFINE_float(
-    "budget_ms", 0.0, "Of a call; 0: none.", lower_bound=0.0, flag_values=FLAGS
+    "budget_ms",
+    0.0,
+    "Milliseconds that a call may take; 0: no limit.",
+    lower_bound=0.0,
+    flag_values=FLAGS,
 )
 _SECONDS = flags.DEFINE_float(
-    "seconds", 1.0, "Of timing for each method.", lower_bound=0.0, flag_values=FLAGS
+    "seconds", 1.0, "How long each method is timed.", lower_bound=0.0, flag_values=FLAGS
 )
 _NUM_CLASSES = flags.DEFINE_integer(
-    "num_classes", 0, "0: as many as the config's data set has.", flag_values=FLAGS
+    "num_classes",
+    0,
+    "Classes of the network; 0: as many as the config's data set has.",
+    flag_values=FLAGS,
 )
 _JSON = flags.DEFINE_string("json", None, "File for all figures.", flag_values=FLAGS)
 _CSV = flags.DEFINE_string(

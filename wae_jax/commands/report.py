@@ -20,21 +20,29 @@ SKIPPED = ("evaluation", "times")
 def main(argv: Sequence[str]) -> None:
     """Runs the command on its arguments."""
     parser = Parser(prog="wae-jax report", description=__doc__)
-    parser.add_argument("--workdir", required=True, help="of a run, or a study's folder")
-    parser.add_argument("--out", default="report.html", help="the page: .html")
+    parser.add_argument("--workdir", required=True, help="folder of a run, or of a study")
+    parser.add_argument("--out", default="report.html", help="the page; default: report.html")
     parser.add_argument("--data_dir", default="", help="where the data set is; default: as the run")
     parser.add_argument(
-        "--count", type=whole_number(1, 64), default=8, help="how many photos of each run"
+        "--count",
+        type=whole_number(1, 64),
+        default=8,
+        metavar="N",
+        help="how many photos of each run; default: 8",
     )
     parser.add_argument(
-        "--seconds", type=whole_number(1), default=2, help="of timing the parts of each network"
+        "--seconds",
+        type=whole_number(1),
+        default=2,
+        metavar="N",
+        help="how long the parts of each network are timed; default: 2",
     )
     parser.add_argument(
         "--skip",
         type=_skipped,
         default=(),
-        help=f"comma-separated, of {', '.join(SKIPPED)}: evaluation is the whole evaluation split "
-        "of a run that has no record of a study; times are those of a network's parts",
+        help=f"what to leave out, comma-separated, of {', '.join(SKIPPED)}: the evaluation of a "
+        "run that has no record of a study, and the times of a network's parts",
     )
     options = parser.parse_args(argv)
     start(lambda: _report(options))

@@ -38,7 +38,8 @@ def main(argv: Sequence[str]) -> None:
         "--variants",
         default=(),
         type=names,
-        help="comma-separated; default with --only=measure or report: all in the folder",
+        help="what to train, comma-separated, as full,lowres,wae; default with --only=measure or "
+        "report: all in the folder",
     )
     parser.add_argument(
         "--seeds",
@@ -55,21 +56,29 @@ def main(argv: Sequence[str]) -> None:
         "then report; report: the table from what the folder has",
     )
     parser.add_argument(
-        "--teacher", default="", help="a checkpoint that teaches every NAME+distill"
+        "--teacher",
+        default="",
+        help="a checkpoint that teaches every NAME+distill; default: the first "
+        "variant of the same seed",
     )
     parser.add_argument(
-        "--seconds", type=whole_number(1), default=0, help="of timing for each batch size"
+        "--seconds",
+        type=whole_number(1),
+        default=0,
+        help="how long each batch size is timed; default: 4",
     )
     parser.add_argument(
         "--runtimes",
         default=("jax",),
         type=names,
-        help="that networks are timed in: jax, onnxruntime, openvino; default: jax",
+        help="where networks are timed, comma-separated, of jax, onnxruntime, openvino; "
+        "default: jax",
     )
     parser.add_argument(
         "--csv",
         default="",
-        help="NAME.env.json and the picture NAME.png go beside it; default: WORKDIR/results.csv",
+        help="file for the table; NAME.env.json and the picture NAME.png go beside it; "
+        "default: WORKDIR/results.csv",
     )
     parser.add_argument(
         "--compare", default=(), type=_pair, help="A,B: McNemar's test of two variants' errors"

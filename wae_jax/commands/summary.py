@@ -19,18 +19,25 @@ from wae_jax.errors import UserError
 
 FLAGS = flags.FlagValues()
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Config file, as configs/vgg16.py:wae.", flag_values=FLAGS
+    "config",
+    None,
+    "Config file, and behind a colon the method, as configs/vgg16.py:wae.",
+    flag_values=FLAGS,
 )
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", None, "In place of a config: a workdir or one checkpoint step.", flag_values=FLAGS
 )
 _DEPTH = flags.DEFINE_integer(
-    "depth", None, "Modules in modules to show; default: all.", lower_bound=1, flag_values=FLAGS
+    "depth",
+    None,
+    "How deep to go, 1: the parts alone; default: down to the layers.",
+    lower_bound=1,
+    flag_values=FLAGS,
 )
 _NUM_CLASSES = flags.DEFINE_integer(
     "num_classes",
     0,
-    "0: as many as the config's data set, or the checkpoint, has.",
+    "Classes of the network; 0: as many as the config's data set, or the checkpoint, has.",
     lower_bound=0,
     flag_values=FLAGS,
 )

@@ -3,6 +3,7 @@
     python train.py --config=configs/quickstart.py --workdir=runs/quickstart
     wae-jax train --config=configs/quickstart.py --workdir=runs/quickstart     (the same)
 
+What stands behind the colon of a config file picks a method, as configs/quickstart.py:wae-early.
 Any config key can be set as a flag: --config.stages.joint.epochs=3. The last line on stdout is a
 JSON object with the results; progress goes to stderr, metrics.jsonl and TensorBoard files to the
 workdir.
@@ -20,7 +21,10 @@ from wae_jax.errors import UserError
 
 FLAGS = flags.FlagValues()
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Config file, as configs/vgg16.py:wae.", flag_values=FLAGS
+    "config",
+    None,
+    "Config file, and behind a colon the method, as configs/vgg16.py:wae.",
+    flag_values=FLAGS,
 )
 _WORKDIR = flags.DEFINE_string(
     "workdir",
@@ -31,7 +35,7 @@ _WORKDIR = flags.DEFINE_string(
 _CHANGES = flags.DEFINE_bool(
     "continue_with_changes",
     False,
-    "Go on with other settings of stages that are not finished; they are logged.",
+    "Go on although settings of stages that are not finished have changed; they are logged.",
     flag_values=FLAGS,
 )
 REQUIRED = ("config", "workdir")

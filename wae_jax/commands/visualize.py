@@ -27,9 +27,17 @@ def main(argv: Sequence[str]) -> None:
     parser = Parser(prog="wae-jax visualize", description=__doc__)
     add_checkpoint(parser)
     add_data(parser)
-    parser.add_argument("--count", type=whole_number(1), default=8, help="how many photos at most")
     parser.add_argument(
-        "--out", default="sub_images.png", help=f"the picture: {', '.join(PICTURES)}"
+        "--count",
+        type=whole_number(1),
+        default=8,
+        metavar="N",
+        help="how many photos at most; default: 8",
+    )
+    parser.add_argument(
+        "--out",
+        default="sub_images.png",
+        help=f"the picture, {', '.join(PICTURES)}; default: sub_images.png",
     )
     parser.add_argument(
         "files", nargs="*", metavar="FILE_OR_FOLDER", help="photos; default: those of --split"
