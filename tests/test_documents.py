@@ -6,6 +6,7 @@ import tomllib
 
 import pytest
 
+import wae_jax
 from tools import reference, tables
 from wae_jax import config
 from wae_jax.__main__ import COMMANDS
@@ -147,16 +148,42 @@ def test_all_methods_are_listed(root):
 
 
 def test_rooms_are_those_that_the_linter_knows(root):
-    shown = re.search(
-        r"```text\n.*?ConfigDicts.*?\n(.*?)```",
-        (root / "docs" / "architecture.md").read_text(),
-        re.S,
-    )[1]
+    page = (root / "docs" / "architecture.md").read_text()
+    shown = re.search(r"```text\n.*?ConfigDicts.*?\n(.*?)```", page, re.S)[1]
     contract = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["importlinter"]
     layers = contract["contracts"][0]["layers"]
     first = (re.split(" {2,}", line.strip())[0] for line in shown.splitlines())
     assert [name for names in first for name in names.split(", ")] == layers[1:]
     assert layers[0] == "__main__"
+    described = re.findall(r"^\| `([\w.]+?)/?` \|", page, re.M)
+    assert sorted(described) == sorted(
+        path.name for path in (root / "wae_jax").iterdir() if not path.name.startswith("__")
+    )
+
+
+def test_every_page_can_be_reached(root):
+    """From the README, and in the site's navigation."""
+    readme, site = (root / "README.md").read_text(), (root / "mkdocs.yml").read_text()
+    for page in sorted((root / "docs").glob("*.md")):
+        assert f"](docs/{page.name}" in readme, page.name
+        assert f"- {page.name}\n" in site or f": {page.name}\n" in site, page.name
+
+
+def test_names_of_the_environment_and_of_the_package_exist(root):
+    sources = [*(root / "wae_jax").rglob("*.py"), *(root / "tests").rglob("*.py")]
+    code = "".join(path.read_text() for path in sources if path.name != "test_documents.py")
+    for document in documents(root):
+        text = document.read_text()
+        for name in re.findall(r"\bWAE_JAX_\w+", text):
+            assert f'"{name}"' in code, f"{document.name}: {name}"
+        for name in re.findall(r"`wae_jax\.(\w+)\(?", text):
+            known = name in wae_jax.__all__ or (root / "wae_jax" / name).exists()
+            assert known, f"{document.name}: wae_jax.{name}"
+
+
+def test_the_container_has_the_python_that_the_page_names(root):
+    (version,) = re.findall(r"^FROM python:([\d.]+)-", (root / "Dockerfile").read_text(), re.M)
+    assert f"has Python {version}," in (root / "docs" / "container.md").read_text()
 
 
 # What `make docs` makes of the code
@@ -181,8 +208,6 @@ def test_reference_has_every_command_and_option():
 
 
 def test_reference_has_every_public_name():
-    import wae_jax
-
     page = reference.public_names()
     for name in wae_jax.__all__:
         assert re.search(rf"^::: wae_jax\.[\w.]+\.{name}$", page, re.M), name
