@@ -6,11 +6,13 @@ import re
 
 import pytest
 
-from configs.resnet50 import get_config
+from configs import quickstart, resnet50
 from tools import scale, tables
 from wae_jax.config import settings_from_config
 
-PASSES, TRAINING_IMAGES = 4.8, 50_000  # of CIFAR-10, in each run of the quickstart
+TRAINING_IMAGES = 50_000  # of CIFAR-10
+QUICKSTART = quickstart.get_config("wae-early")
+PASSES = sum(QUICKSTART.stages[name].epochs for name in QUICKSTART.run_stages)
 
 
 @pytest.fixture
@@ -54,6 +56,8 @@ def test_points_above_low_resolution(rows, page):
 
 def test_quickstart(rows, page):
     found = rows("quickstart")
+    for document in ("README.md", "docs/results.md"):
+        assert f"{PASSES:g} passes over" in page(document), document
     total = sum(map(minutes, found.values()))
     assert f"trains for {total:.0f} minutes on 2 cores" in page("README.md")
     text = page("docs/results.md")
@@ -178,7 +182,7 @@ def test_what_is_read(root, page):
 
 def test_many_chips(root, page):
     text, last, shares = page("docs/scale.md"), {}, []
-    job = scale.count(settings_from_config(get_config("full")), 1000)
+    job = scale.count(settings_from_config(resnet50.get_config("full")), 1000)
     seconds = job.checkpoint_bytes / 300e6
     for name in ("full", "wae_early"):
         with open(root / "results" / f"scale_{name}.csv") as file:
