@@ -6,13 +6,20 @@ import re
 
 import pytest
 
-from configs import quickstart, resnet50
+from configs import grocery, quickstart, resnet50, vgg16
 from tools import scale, tables
 from wae_jax.config import settings_from_config
+from wae_jax.methods import METHODS
 
 TRAINING_IMAGES = 50_000  # of CIFAR-10
-QUICKSTART = quickstart.get_config("wae-early")
-PASSES = sum(QUICKSTART.stages[name].epochs for name in QUICKSTART.run_stages)
+
+
+def passes(config):
+    """Over the training set, in all stages that run."""
+    return round(sum(config.stages[name].epochs for name in config.run_stages), 6)
+
+
+PASSES = passes(quickstart.get_config("wae-early"))
 
 
 @pytest.fixture
@@ -38,6 +45,16 @@ def minutes(row):
 def span(values):
     """``LEAST to MOST`` in percent."""
     return f"{100 * min(values):.0f} to {100 * max(values):.0f} %"
+
+
+def test_methods_get_as_many_passes(page):
+    assert {passes(quickstart.get_config(method)) for method in METHODS} == {PASSES}
+    assert f"All pass {PASSES:g} times" in " ".join(quickstart.__doc__.split())
+    assert {passes(grocery.get_config(method)) for method in METHODS} == {2.0}
+    assert "All pass twice" in " ".join(grocery.__doc__.split())
+    rivals = "wae", "full", "lowres", "wavelet-cdf97", "decomposition"
+    assert len({passes(vgg16.get_config(method)) for method in rivals}) == 1
+    assert "get as many passes over the training set" in page("docs/paper.md")
 
 
 def test_points_above_low_resolution(rows, page):

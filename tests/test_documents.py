@@ -110,7 +110,7 @@ def test_config_keys_named_in_the_text_exist(root):
         named = re.findall(r"\bconfig\.([a-z_]\w*(?:\.\w+)*)", text)
         # And without "config.", from any part on, as in `losses.reduction="caffe"`.
         for name in re.findall(r"`([a-z_]+(?:\.\w+)+)(?:=[^`]*)?`", text):
-            if name.split(".")[0] in parts and not name.endswith((".json", ".py")):
+            if name.split(".")[0] in parts and not name.endswith((".json", ".py", ".safetensors")):
                 named.append(next((key for key in keys if key.endswith(f".{name}")), name))
         for name in named:
             name = re.sub(r"^stages\.(NAME|STAGE)\.", "stages.joint.", name)
