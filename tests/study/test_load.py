@@ -1,6 +1,8 @@
 """Who used the machine."""
 
 import os
+import subprocess
+import sys
 import time
 from collections import namedtuple
 
@@ -17,7 +19,7 @@ def machine(monkeypatch):
     """Clocks of a machine with four cores, of which this process may use two."""
     now = {"wall": 100.0, "own": 5.0, "cores": [0.0] * 4, "steal": 0.0}
     monkeypatch.setattr(time, "perf_counter", lambda: now["wall"])
-    monkeypatch.setattr(os, "times", lambda: os.times_result((now["own"], 0, 0, 0, 0)))
+    monkeypatch.setattr(load, "_own_seconds", lambda: now["own"])
     monkeypatch.setattr(os, "getloadavg", lambda: (1.234, 0.0, 0.0))
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 2})
     monkeypatch.setattr(
@@ -56,3 +58,15 @@ def test_of_the_real_machine():
         pass
     found = watch.stop()
     assert found.own_cores > 0.1 and found.other_cores >= 0
+
+
+def test_a_child_that_goes_on_is_no_other_program():
+    """As ONNX Runtime's, which is timed in a process of its own."""
+    busy = [sys.executable, "-c", "print(1, flush=True)\nwhile True: pass"]
+    with subprocess.Popen(busy, stdout=subprocess.PIPE) as child:
+        child.stdout.readline()
+        watch = load.Watch()
+        time.sleep(1.0)
+        found = watch.stop()
+        child.kill()
+    assert found.own_cores > 0.2

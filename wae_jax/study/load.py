@@ -1,5 +1,6 @@
 """Whether other programs had a share of the machine while something was measured."""
 
+import contextlib
 import dataclasses
 import os
 import time
@@ -18,7 +19,7 @@ class Load:
     Attributes:
         load_average_before: The machine's own, of the last minute; None where there is none.
         load_average_after: The same at the end.
-        own_cores: CPU time of this process and of its finished children, over the time.
+        own_cores: CPU time of this process and of its children, over the time.
         other_cores: That of everybody else, the hypervisor's other guests included.
     """
 
@@ -67,8 +68,14 @@ def _load_average() -> float | None:
 
 
 def _own_seconds() -> float:
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+    """Of this process, of its children, and of theirs: those that have ended, and those alive."""
+    own = psutil.Process()
+    seconds = 0.0
+    for process in (own, *own.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it counts among its parent's ended ones
+            times = process.cpu_times()
+            seconds += times.user + times.system + times.children_user + times.children_system
+    return seconds
 
 
 def _busy_seconds() -> float:
