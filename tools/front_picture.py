@@ -70,7 +70,7 @@ def draw_study(axis, title: str, path: str) -> None:
     axis.set(xlabel=f"ms / image ({CELLS[cell]})", ylabel="top-1, %", title=title)
     axis.set_xlim(left=0)
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=6, ncols=1 + len(points) // 12)
+    axis.legend(loc="lower right", fontsize=6, ncols=1 + len(points) // 12)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -10,8 +10,9 @@ anew, remove runs/results/. One that fails is named, and the others are measured
 *_runtimes, *_exporters and data_bench need torch, and data_bench torchvision, in the environment.
 Stop other programs meanwhile: their share shows in the times.
 
-The records in results/grocery are a study's own folder: docs/experiments.md has its commands. What
-tools/scale.py computes from such measurements, docs/scale.md tells.
+grocery_resnet50 starts from runs/keras-resnet50, which `make runs/keras-resnet50` fetches; the
+records of its runs are in results/grocery. What tools/scale.py computes from such measurements,
+docs/scale.md tells.
 """
 
 import argparse
@@ -29,6 +30,9 @@ ALL = (
     "full,lowres,stem,wae,wae-fast,wavelet-cdf97,wavelet-haar,space-to-depth,decomposition,"
     "wae-early,cdf97-early,haar-early,space-to-depth-early"
 )
+# Of photos, each alone and with the teacher.
+PHOTO_METHODS = "lowres,lowres-128,lowres-160,stem,wae,wae-fast,wae-early,haar-early,wavelet-cdf97,decomposition"
+TAUGHT = ",".join(f"{method}+distill" for method in PHOTO_METHODS.split(","))
 RUNTIMES = (
     "--methods=full,lowres,wae-fast,wae-early --batch_sizes=1,8 --runtimes=jax,onnxruntime,openvino"
 )
@@ -103,6 +107,12 @@ RESULTS = (
         workdir="cifar10",
     ),
     Result("cifar10", f"{STUDY}{ALL} --seeds=0,1,2", workdir="cifar10"),
+    Result(
+        "grocery_resnet50",
+        f"study --config=configs/grocery.py --variants=full,{PHOTO_METHODS},{TAUGHT} "
+        "--runtimes=jax,onnxruntime",
+        workdir="grocery",
+    ),
 )
 COMPUTED = ("scale_full", "scale_wae_early")  # by tools/scale.py, from other measurements
 

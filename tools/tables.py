@@ -35,7 +35,6 @@ OLDER = (
     "cifar10_early",
     "data_bench",
     "distillation",
-    "quickstart",
     "resnet50_cpu",
     "scale_full",
     "scale_wae_early",
