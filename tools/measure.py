@@ -31,7 +31,10 @@ ALL = (
     "wae-early,cdf97-early,haar-early,space-to-depth-early"
 )
 # Of photos, each alone and with the teacher.
-PHOTO_METHODS = "lowres,lowres-128,lowres-160,stem,wae,wae-fast,wae-early,haar-early,wavelet-cdf97,decomposition"
+PHOTO_METHODS = (
+    "lowres,lowres-128,lowres-160,stem,wae,wae-fast,wae-early,haar-early,wavelet-cdf97,"
+    "decomposition"
+)
 TAUGHT = ",".join(f"{method}+distill" for method in PHOTO_METHODS.split(","))
 RUNTIMES = (
     "--methods=full,lowres,wae-fast,wae-early --batch_sizes=1,8 --runtimes=jax,onnxruntime,openvino"
