@@ -15,6 +15,8 @@ from typing import Any
 from tests.conftest import make_tiny_config
 from wae_jax.checkpoints import folders, store
 from wae_jax.commands.flags import start
+from wae_jax.compress import pipeline
+from wae_jax.config import settings_from_config
 from wae_jax.runtime import signals
 from wae_jax.training import loop
 
@@ -27,6 +29,9 @@ PLACES = {
     "writing": (store, "_write"),
     "naming": (folders, "publish"),
     "evaluation": (loop, "_evaluate"),
+    "compressing": (pipeline, "compress_checkpoint"),
+    "quantising": (pipeline, "_quantised"),
+    "telling": (pipeline, "write_steps"),
 }
 
 
@@ -69,7 +74,8 @@ def _run(workdir: Path, changes: dict[str, Any], blow: Blow | None, err: Path) -
     signals.install()
     if blow is not None:
         blow.prepare()
-    start(lambda: loop.train(make_tiny_config(changes), str(workdir)) and None)
+    settings = settings_from_config(make_tiny_config(changes))
+    start(lambda: pipeline.train(settings, str(workdir)) and None)
 
 
 def run(workdir: Path, changes: dict[str, Any], blow: Blow | None = None) -> tuple[int, str]:
