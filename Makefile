@@ -5,24 +5,21 @@ DOCS_VENV := .venv-docs
 RUN := $(VENV)/bin/python
 export WAE_JAX_CACHE ?= $(CURDIR)/.cache/wae_jax
 
-.PHONY: quickstart study distillation rivals grocery test test-slow test-nightly lint results tables check-results docs dist requirements clean
+.PHONY: quickstart study rivals grocery grocery-rivals test test-slow test-nightly lint results tables check-results docs dist requirements clean
 
 # Trains full resolution, low resolution and WAE on CIFAR-10 and sets them side by side.
 quickstart: $(VENV)/ready
 	$(RUN) -m wae_jax study --config=configs/quickstart.py --variants=full,lowres,wae-early \
 	  --workdir=runs/quickstart --picture_of=wae-early
 
-# Every front end with three seeds and the same budget; some hours on two CPU cores.
+# Every front end with three seeds and the same budget, alone and with the full-resolution network as
+# its teacher; many hours on two CPU cores.
+METHODS := lowres stem wae wae-fast wavelet-cdf97 wavelet-haar space-to-depth decomposition \
+  wae-early cdf97-early haar-early space-to-depth-early
 study: $(VENV)/ready
 	$(RUN) -m wae_jax study --config=configs/quickstart.py --seeds=0,1,2 --workdir=runs/study \
-	  --variants=full,lowres,stem,wae,wae-fast,wavelet-cdf97,wavelet-haar,space-to-depth,decomposition,wae-early,cdf97-early,haar-early,space-to-depth-early \
+	  --variants="$$(echo full $(METHODS) $(addsuffix +distill,$(METHODS)) | tr ' ' ,)" \
 	  --csv=results/cifar10.csv
-
-# Low resolution and wae-fast with and without a full-resolution teacher; shares the study's runs.
-distillation: $(VENV)/ready
-	$(RUN) -m wae_jax study --config=configs/quickstart.py --seeds=0,1 --workdir=runs/study \
-	  --variants=full,lowres,lowres+distill,wae-fast,wae-fast+distill \
-	  --csv=results/distillation.csv
 
 # Pruned, decomposed and int8 networks beside them, alone and with the teacher; shares their runs.
 RIVALS := $(foreach x,2x 3.4x 4x,$(foreach m,taylor thinet tucker cp asymmetric,full+$(m)-$(x)))
@@ -40,6 +37,14 @@ grocery: $(VENV)/ready-dev runs/keras-resnet50
 	$(RUN) -m wae_jax study --config=configs/grocery.py --workdir=runs/grocery \
 	  --variants="$$(echo full $(PHOTO_METHODS) $(addsuffix +distill,$(PHOTO_METHODS)) | tr ' ' ,)" \
 	  --runtimes=jax,onnxruntime --csv=results/grocery_resnet50.csv
+
+# Pruned, decomposed and int8 networks beside them, with one seed; shares their runs.
+PHOTO_RIVALS := full lowres wae-fast full+thinet-0.5 full+taylor-2x full+tucker-2x wae-fast+thinet-0.5 \
+  full+int8 lowres+int8 wae-fast+int8 wae-fast+thinet-0.5+int8
+grocery-rivals: $(VENV)/ready-dev runs/keras-resnet50
+	$(RUN) -m wae_jax study --config=configs/grocery.py --seeds=1 --workdir=runs/grocery \
+	  --variants="$$(echo $(PHOTO_RIVALS) | tr ' ' ,)" \
+	  --runtimes=jax,onnxruntime --csv=results/grocery_rivals.csv
 
 runs/keras-resnet50: | $(VENV)/ready
 	mkdir -p $(WAE_JAX_CACHE)/downloads/keras

@@ -26,16 +26,20 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = Path("runs") / "results"
 STUDY = "study --config=configs/quickstart.py --variants="
-ALL = (
-    "full,lowres,stem,wae,wae-fast,wavelet-cdf97,wavelet-haar,space-to-depth,decomposition,"
+PHOTOS = "study --config=configs/grocery.py --variants="
+SERVED = "--runtimes=jax,onnxruntime"
+METHODS = (
+    "lowres,stem,wae,wae-fast,wavelet-cdf97,wavelet-haar,space-to-depth,decomposition,"
     "wae-early,cdf97-early,haar-early,space-to-depth-early"
 )
-# Of photos, each alone and with the teacher.
 PHOTO_METHODS = (
     "lowres,lowres-128,lowres-160,stem,wae,wae-fast,wae-early,haar-early,wavelet-cdf97,"
     "decomposition"
 )
-TAUGHT = ",".join(f"{method}+distill" for method in PHOTO_METHODS.split(","))
+PHOTO_RIVALS = (
+    "full,lowres,wae-fast,full+thinet-0.5,full+taylor-2x,full+tucker-2x,wae-fast+thinet-0.5,"
+    "full+int8,lowres+int8,wae-fast+int8,wae-fast+thinet-0.5+int8"
+)
 RUNTIMES = (
     "--methods=full,lowres,wae-fast,wae-early --batch_sizes=1,8 --runtimes=jax,onnxruntime,openvino"
 )
@@ -85,6 +89,11 @@ class Result:
         return all((root / FOLDER / name).exists() for name in self.files)
 
 
+def _alone_and_taught(methods: str) -> str:
+    """The variants of a study: each method alone, and with the full-resolution network's help."""
+    return ",".join(["full", methods, *(f"{method}+distill" for method in methods.split(","))])
+
+
 # Those that take minutes before those that take hours.
 RESULTS = (
     Result("vgg16_cpu", f"bench --config=configs/vgg16.py {ON_PHOTOS}", "--plot"),
@@ -104,18 +113,13 @@ RESULTS = (
         f"{STUDY}full,lowres,wavelet-cdf97,haar-early,wae-early --seeds=0,1,2",
         workdir="cifar10",
     ),
-    Result(
-        "distillation",
-        f"{STUDY}full,lowres,lowres+distill,wae-fast,wae-fast+distill --seeds=0,1",
-        workdir="cifar10",
-    ),
-    Result("cifar10", f"{STUDY}{ALL} --seeds=0,1,2", workdir="cifar10"),
+    Result("cifar10", f"{STUDY}{_alone_and_taught(METHODS)} --seeds=0,1,2", workdir="cifar10"),
     Result(
         "grocery_resnet50",
-        f"study --config=configs/grocery.py --variants=full,{PHOTO_METHODS},{TAUGHT} "
-        "--runtimes=jax,onnxruntime",
+        f"{PHOTOS}{_alone_and_taught(PHOTO_METHODS)} --seeds=0,1 {SERVED}",
         workdir="grocery",
     ),
+    Result("grocery_rivals", f"{PHOTOS}{PHOTO_RIVALS} --seeds=1 {SERVED}", workdir="grocery"),
 )
 COMPUTED = ("scale_full", "scale_wae_early")  # by tools/scale.py, from other measurements
 

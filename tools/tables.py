@@ -28,18 +28,6 @@ from types import SimpleNamespace
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = re.compile(r"(<!-- table (.*?)-->\n)(.*?)(<!-- end of table -->)", re.S)
-# Measured before environments held command and commit; docs/results.md has their commands. A file
-# that is measured again leaves this list.
-OLDER = (
-    "cifar10",
-    "cifar10_early",
-    "data_bench",
-    "distillation",
-    "resnet50_cpu",
-    "scale_full",
-    "scale_wae_early",
-    "vgg16_cpu",
-)
 NAMES = {
     "full": "full resolution",
     "lowres": "low resolution",
@@ -173,7 +161,7 @@ def unfounded(root: Path = ROOT) -> list[str]:
         record = path.with_suffix(".env.json")
         held = json.loads(record.read_text()) if record.exists() else {}
         lacking = [name for name in ("command", "commit") if not held.get(name)]
-        if lacking and path.stem not in OLDER:
+        if lacking:
             found.append(f"results/{path.name}: no {' and no '.join(lacking)} in {record.name}")
     return found
 
