@@ -119,7 +119,6 @@ RESULTS = (
         f"{PHOTOS}{_alone_and_taught(PHOTO_METHODS)} --seeds=0,1 {SERVED}",
         workdir="grocery",
     ),
-    Result("grocery_rivals", f"{PHOTOS}{PHOTO_RIVALS} --seeds=1 {SERVED}", workdir="grocery"),
 )
 COMPUTED = ("scale_full", "scale_wae_early")  # by tools/scale.py, from other measurements
 
