@@ -23,11 +23,13 @@ study: $(VENV)/ready
 
 # Pruned, decomposed and int8 networks beside them, alone and with the teacher; shares their runs.
 RIVALS := $(foreach x,2x 3.4x 4x,$(foreach m,taylor thinet tucker cp asymmetric,full+$(m)-$(x)))
+IN_INT8 := full lowres wae-fast wae-fast+distill wae-fast+thinet-0.5+distill wae-early+distill \
+  wae-early+thinet-0.5+distill
 rivals: $(VENV)/ready-dev
 	$(RUN) -m wae_jax study --config=configs/quickstart.py --seeds=0,1 --workdir=runs/study \
-	  --variants="$$(echo full lowres wae-fast lowres+distill wae-fast+distill $(RIVALS) \
-	  $(addsuffix +distill,$(RIVALS)) wae-fast+thinet-0.5+distill full+int8 lowres+int8 wae-fast+int8 \
-	  wae-fast+distill+int8 wae-fast+thinet-0.5+distill+int8 | tr ' ' ,)" \
+	  --variants="$$(echo full lowres wae-fast wae-early $(addsuffix +distill,lowres wae-fast wae-early) \
+	  $(RIVALS) $(addsuffix +distill,$(RIVALS)) wae-fast+thinet-0.5+distill \
+	  wae-early+thinet-0.5+distill $(addsuffix +int8,$(IN_INT8)) | tr ' ' ,)" \
 	  --runtimes=jax,onnxruntime --csv=results/cifar10_rivals.csv
 
 # ResNet-50 on photos, from Keras's weights (about 100 MB; needs npm): each network alone and with the

@@ -117,10 +117,36 @@ def test_what_the_tables_of_cifar10_say(rows, page):
     below = {name for name in two if number(found[name], "above_curve_batch_32_low") <= 0}
     assert below == {"wae", "decomposition"}
     assert abs(float(points("stem", two[-1]))) < 0.5
-    gains = [
-        float(points(f"{name}+distill", name)) for name in ("lowres", "wae-fast", "wae-early")
-    ]
+    gains = [float(points(f"{name}+distill", name)) for name in ("lowres", "wae-fast", "wae-early")]
     assert f"All three gain, by {min(gains):.1f} to {max(gains):.1f} points" in text
+
+
+def test_what_the_tables_of_rivals_say(rows, page):
+    text = page("docs/compress.md")
+
+    def lost(found, name):
+        return f"{100 * (number(found['full'], 'top1') - number(found[name], 'top1')):.1f}"
+
+    def faster(found, name):
+        ends = (number(found[name], f"speedup_onnxruntime_batch_{n}") for n in (1, 32))
+        return " to ".join(f"{x:.1f}" for x in ends)
+
+    photos, small = rows("grocery_rivals"), rows("cifar10_rivals")
+    assert f"`full+thinet-0.5` loses {lost(photos, 'full+thinet-0.5')} points" in text
+    assert lost(photos, "full+int8") == "0.0"
+    assert f"none that can be seen for {faster(photos, 'full+int8')} times" in text
+    low = lost(photos, "lowres"), faster(photos, "lowres")
+    assert "`lowres` loses {} for {}.".format(*low) in text
+    last = "wae-fast+thinet-0.5+int8"
+    assert f"{lost(photos, last)} points below `full`" in text
+    one, many = faster(photos, last).split(" to ")
+    assert f"runs {one} times as fast at batch 1 and {many} times at batch 32" in text
+    assert f"with both it is {one}x to {many}x as fast" in page("README.md")
+    for name, words in (("full+int8", "points lost for"), ("wae-early+distill+int8", "points for")):
+        assert f"`{name}`, {lost(small, name)} {words} {faster(small, name)} times" in text
+    seconds = [f"{100 * number(photos[n], 'top1'):.2f}" for n in ("full", "lowres", "wae-fast")]
+    results = page("docs/results.md")
+    assert "{} % for `full`, {} for `lowres`, and {} for `wae-fast`".format(*seconds) in results
 
 
 def test_what_the_tables_of_runtimes_say(rows, page):

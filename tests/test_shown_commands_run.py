@@ -77,6 +77,8 @@ def shorter(arguments):
     """What makes a command short."""
     line = " ".join(arguments)
     more = list(MORE.get(arguments[0], ()))
+    if re.search(r"configs/(vgg16|resnet50)", line) and arguments[0] in ("train", "bench"):
+        more.append("--config.data.image_size=64")
     if arguments[0] in ("train", "study") and "--config=" in line:
         more += SMALL
         if "=folder" not in line and ":smoke" not in line:

@@ -40,6 +40,21 @@ PHOTO_RIVALS = (
     "full,lowres,wae-fast,full+thinet-0.5,full+taylor-2x,full+tucker-2x,wae-fast+thinet-0.5,"
     "full+int8,lowres+int8,wae-fast+int8,wae-fast+thinet-0.5+int8"
 )
+_REMOVED = [
+    f"full+{method}-{fewer}"
+    for fewer in ("2x", "3.4x", "4x")
+    for method in ("taylor", "thinet", "tucker", "cp", "asymmetric")
+]
+RIVALS = ",".join(
+    [
+        "full,lowres,wae-fast,wae-early,lowres+distill,wae-fast+distill,wae-early+distill",
+        *_REMOVED,
+        *(f"{name}+distill" for name in _REMOVED),
+        "wae-fast+thinet-0.5+distill,wae-early+thinet-0.5+distill,full+int8,lowres+int8",
+        "wae-fast+int8,wae-fast+distill+int8,wae-fast+thinet-0.5+distill+int8",
+        "wae-early+distill+int8,wae-early+thinet-0.5+distill+int8",
+    ]
+)
 RUNTIMES = (
     "--methods=full,lowres,wae-fast,wae-early --batch_sizes=1,8 --runtimes=jax,onnxruntime,openvino"
 )
@@ -114,11 +129,13 @@ RESULTS = (
         workdir="cifar10",
     ),
     Result("cifar10", f"{STUDY}{_alone_and_taught(METHODS)} --seeds=0,1,2", workdir="cifar10"),
+    Result("cifar10_rivals", f"{STUDY}{RIVALS} --seeds=0,1 {SERVED}", workdir="cifar10"),
     Result(
         "grocery_resnet50",
-        f"{PHOTOS}{_alone_and_taught(PHOTO_METHODS)} --seeds=0,1 {SERVED}",
+        f"{PHOTOS}{_alone_and_taught(PHOTO_METHODS)} {SERVED}",
         workdir="grocery",
     ),
+    Result("grocery_rivals", f"{PHOTOS}{PHOTO_RIVALS} --seeds=1 {SERVED}", workdir="grocery"),
 )
 COMPUTED = ("scale_full", "scale_wae_early")  # by tools/scale.py, from other measurements
 
