@@ -83,7 +83,7 @@ def shorter(arguments):
         if "=folder" not in line and ":smoke" not in line:
             more += SMALL_SPLITS
     if arguments[0] == "study":
-        more.append(SHORT)
+        more.append("--seconds=1")
     if "--int8" in arguments:
         more += ["--calibration_images=8", "--eval_images=16"]
     return more

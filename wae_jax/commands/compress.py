@@ -1,6 +1,6 @@
 """A smaller network from a trained one: filters removed, or convs decomposed.
 
-    wae-jax compress --checkpoint=runs/quickstart --method=taylor --macs=0.5 --out=runs/half
+    wae-jax compress --checkpoint=runs/quickstart --method=taylor --macs=0.6 --out=runs/smaller
 
 Prints what changed, layer by layer, and at last the folder that was written. It is a checkpoint
 like any other; train it for a while, as the last line on stderr says, before you use it.
