@@ -48,6 +48,7 @@ MORE = {
     "recommend": [SHORT],
     "data-bench": [SHORT],
     "compress": ["--images=16"],
+    "study": ["--seconds=1"],
     "prepare": ["--data_dir=prepared"],
 }
 
@@ -82,8 +83,6 @@ def shorter(arguments):
         more += SMALL
         if "=folder" not in line and ":smoke" not in line:
             more += SMALL_SPLITS
-    if arguments[0] == "study":
-        more.append("--seconds=1")
     if "--int8" in arguments:
         more += ["--calibration_images=8", "--eval_images=16"]
     return more
