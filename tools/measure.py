@@ -6,12 +6,13 @@
 
 Everything is first written to runs/results/, and copied to results/ when its command has ended. A
 command that is done is passed over, and a study that was stopped goes on where it was; to begin
-anew, remove runs/results/. One that fails is named, and the others are measured all the same:
+anew, remove runs/results/, runs/study/ and runs/grocery/, where the studies' runs are. One that
+fails is named, and the others are measured all the same:
 *_runtimes, *_exporters and data_bench need torch, and data_bench torchvision, in the environment.
 Stop other programs meanwhile: their share shows in the times.
 
-grocery_resnet50 starts from runs/keras-resnet50, which `make runs/keras-resnet50` fetches; the
-records of its runs are in results/grocery. What tools/scale.py computes from such measurements,
+grocery_resnet50 starts from runs/keras-resnet50, which `make results` fetches; the records of its
+runs are in results/grocery. What tools/scale.py computes from such measurements,
 docs/scale.md tells.
 """
 
@@ -72,7 +73,7 @@ class Result:
         name: of the file, without .csv.
         command: of wae-jax, or one of tools/, without the options that name files.
         picture: the option that names a picture beside the CSV, or empty.
-        workdir: of a study, in runs/results; studies of one folder share its runs.
+        workdir: of a study; studies of one folder share its runs.
     """
 
     name: str
@@ -90,7 +91,7 @@ class Result:
         if self.picture:
             found.append(f"{self.picture}={csv.with_suffix('.png')}")
         if self.workdir:
-            found.append(f"--workdir={FOLDER / self.workdir}")
+            found.append(f"--workdir={self.workdir}")
         return found
 
     @property
@@ -122,20 +123,20 @@ RESULTS = (
         "data-bench --config=configs/vgg16.py --config.data.name=photos_500x375 "
         "--peer=torchvision --config.stages.joint.batch_size=64",
     ),
-    Result("quickstart", f"{STUDY}full,lowres,wae-early", workdir="cifar10"),
+    Result("quickstart", f"{STUDY}full,lowres,wae-early", workdir="runs/study"),
     Result(
         "cifar10_early",
         f"{STUDY}full,lowres,wavelet-cdf97,haar-early,wae-early --seeds=0,1,2",
-        workdir="cifar10",
+        workdir="runs/study",
     ),
-    Result("cifar10", f"{STUDY}{_alone_and_taught(METHODS)} --seeds=0,1,2", workdir="cifar10"),
-    Result("cifar10_rivals", f"{STUDY}{RIVALS} --seeds=0,1 {SERVED}", workdir="cifar10"),
+    Result("cifar10", f"{STUDY}{_alone_and_taught(METHODS)} --seeds=0,1,2", workdir="runs/study"),
+    Result("cifar10_rivals", f"{STUDY}{RIVALS} --seeds=0,1 {SERVED}", workdir="runs/study"),
     Result(
         "grocery_resnet50",
         f"{PHOTOS}{_alone_and_taught(PHOTO_METHODS)} {SERVED}",
-        workdir="grocery",
+        workdir="runs/grocery",
     ),
-    Result("grocery_rivals", f"{PHOTOS}{PHOTO_RIVALS} --seeds=1 {SERVED}", workdir="grocery"),
+    Result("grocery_rivals", f"{PHOTOS}{PHOTO_RIVALS} --seeds=1 {SERVED}", workdir="runs/grocery"),
 )
 COMPUTED = ("scale_full", "scale_wae_early")  # by tools/scale.py, from other measurements
 
