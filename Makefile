@@ -44,7 +44,7 @@ test-slow: $(VENV)/ready-dev
 	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow
 
 # What looks for rare faults (random kills and signals, fuzzers), and what a release needs: the wheel
-# on each Python, the notebook, the site in a browser. Too long for every change.
+# on each Python, the site in a browser, every shown command. Too long for every change.
 test-nightly: $(VENV)/ready-dev
 	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m nightly
 

@@ -111,7 +111,7 @@ def test_the_wheel_works_on_every_python_with_old_and_new_jax(capfd):
     assert check_wheel.main([]) == 0, capfd.readouterr().out
 
 
-@pytest.mark.nightly
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_notebook_runs_from_top_to_bottom(root, run_env, cifar10, tmp_path):
     """Copied into a folder like a clone, with a wae-jax on the PATH, and few steps."""
