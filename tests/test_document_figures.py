@@ -58,7 +58,16 @@ def test_methods_get_as_many_passes(page):
 
 
 def test_points_above_low_resolution(rows, page):
-    row = rows("cifar10_early")["wae-early"]
+    found = rows("cifar10_early")
+    row = found["wae-early"]
+    full, low, wae = (
+        f"{100 * number(found[name], 'top1'):.2f}" for name in ("full", "lowres", "wae-early")
+    )
+    seeds = len(row["top1_per_seed"].split())
+    assert (
+        f"`full` has {full} %, `lowres` {low} and `wae-early` {wae} "
+        f"({['one seed', 'two seeds', 'three seeds'][seeds - 1]})."
+    ) in page("README.md")
 
     def points(column):
         return f"{100 * number(row, column):.1f}"
