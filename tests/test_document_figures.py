@@ -158,6 +158,16 @@ def test_what_the_tables_of_rivals_say(rows, page):
     assert "{} % for `full`, {} for `lowres`, and {} for `wae-fast`".format(*seconds) in results
 
 
+def test_what_the_table_of_photos_says(rows, page):
+    found = rows("grocery_resnet50")
+    longer = number(found["wae"], "ms_batch_1") / number(found["lowres"], "ms_batch_1") - 1
+    top1 = 100 * number(found["wae"], "top1")
+    assert (
+        f"has {top1:.1f} % alone and takes {100 * longer:.0f} % longer than low resolution "
+        "(JAX, batch 1)"
+    ) in page("docs/results.md")
+
+
 def test_what_the_tables_of_runtimes_say(rows, page):
     low, beside = {}, {}
     for network, runtimes in (

@@ -1,6 +1,6 @@
 """The README's picture: what the front end makes of a photo, and accuracy against time.
 
-    python tools/front_picture.py --checkpoint=runs/grocery/wae-fast+distill-0 --photo=coffee.png \
+    python tools/front_picture.py --checkpoint=runs/grocery/wae-fast-0 --photo=coffee.png \
       --out=results/front.png "CIFAR-10, a small VGG from scratch=results/cifar10_early.csv" \
       "Grocery photos, pretrained ResNet-50=results/grocery_resnet50.csv"
 
@@ -65,12 +65,12 @@ def draw_study(axis, title: str, path: str) -> None:
             MARKERS[number % len(MARKERS)],
             color=f"C{number % 10}",
             fillstyle="full" if is_distilled(name) else "none",
-            label=name,
+            label=None if is_distilled(name) else name,  # the same marker, filled
         )
     axis.set(xlabel=f"ms / image ({CELLS[cell]})", ylabel="top-1, %", title=title)
     axis.set_xlim(left=0)
     axis.grid(alpha=0.3)
-    axis.legend(loc="lower right", fontsize=6, ncols=1 + len(points) // 12)
+    axis.legend(loc="lower right", fontsize=6)
 
 
 def main(argv: list[str] | None = None) -> int:
