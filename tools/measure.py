@@ -39,7 +39,7 @@ PHOTO_METHODS = (
 )
 PHOTO_RIVALS = (
     "full,lowres,wae-fast,full+thinet-0.5,full+taylor-2x,full+tucker-2x,wae-fast+thinet-0.5,"
-    "full+int8,lowres+int8,wae-fast+int8,wae-fast+thinet-0.5+int8"
+    "full+int8,full+thinet-0.5+int8,lowres+int8,wae-fast+int8,wae-fast+thinet-0.5+int8"
 )
 _REMOVED = [
     f"full+{method}-{fewer}"
