@@ -58,14 +58,16 @@ def draw_study(axis, title: str, path: str) -> None:
         if len(curve) > 1:
             axis.plot(*zip(*(points[name] for name in curve), strict=True), style, color="0.6")
     for name, (ms, top1) in points.items():
-        number = families.index(split_name(name)[0])
+        family = split_name(name)[0]
+        number = families.index(family)
         axis.plot(
             ms,
             top1,
             MARKERS[number % len(MARKERS)],
             color=f"C{number % 10}",
             fillstyle="full" if is_distilled(name) else "none",
-            label=None if is_distilled(name) else name,  # the same marker, filled
+            # A taught network has its family's marker, filled.
+            label=None if is_distilled(name) and family in points else name,
         )
     axis.set(xlabel=f"ms / image ({CELLS[cell]})", ylabel="top-1, %", title=title)
     axis.set_xlim(left=0)

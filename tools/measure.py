@@ -11,9 +11,8 @@ fails is named, and the others are measured all the same:
 *_runtimes, *_exporters and data_bench need torch, and data_bench torchvision, in the environment.
 Stop other programs meanwhile: their share shows in the times.
 
-grocery_resnet50 starts from runs/keras-resnet50, which `make results` fetches; the records of its
-runs are in results/grocery. What tools/scale.py computes from such measurements,
-docs/scale.md tells.
+The studies on photos start from runs/keras-resnet50, which make fetches; the records of their runs
+are in results/grocery. What tools/scale.py computes from such measurements, docs/scale.md tells.
 """
 
 import argparse
