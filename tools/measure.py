@@ -36,6 +36,7 @@ PHOTO_METHODS = (
     "lowres,lowres-128,lowres-160,stem,wae,wae-fast,wae-early,haar-early,wavelet-cdf97,"
     "decomposition"
 )
+PHOTOS_TWICE = "lowres,lowres-128,wae-fast,wae-early"  # with a second seed
 PHOTO_RIVALS = (
     "full,lowres,wae-fast,full+thinet-0.5,full+taylor-2x,full+tucker-2x,wae-fast+thinet-0.5,"
     "full+int8,full+thinet-0.5+int8,lowres+int8,wae-fast+int8,wae-fast+thinet-0.5+int8"
@@ -73,16 +74,25 @@ class Result:
         command: of wae-jax, or one of tools/, without the options that name files.
         picture: the option that names a picture beside the CSV, or empty.
         workdir: of a study; studies of one folder share its runs.
+        first: commands of the same study that come before, where variants differ in their seeds.
     """
 
     name: str
     command: str
     picture: str = ""
     workdir: str = ""
+    first: tuple[str, ...] = ()
+
+    @property
+    def commands(self) -> list[list[str]]:
+        """Arguments of Python, one command after the other."""
+        own = [f"--workdir={self.workdir}"] if self.workdir else []
+        before = [["-m", "wae_jax", *shlex.split(command), *own] for command in self.first]
+        return [*before, self.arguments]
 
     @property
     def arguments(self) -> list[str]:
-        """Of Python, from the repository's root."""
+        """Of Python, from the repository's root: the command that writes the files."""
         csv = FOLDER / f"{self.name}.csv"
         found = [*shlex.split(self.command), f"--csv={csv}"]
         if not found[0].endswith(".py"):
@@ -132,8 +142,12 @@ RESULTS = (
     Result("cifar10_rivals", f"{STUDY}{RIVALS} --seeds=0,1 {SERVED}", workdir="runs/study"),
     Result(
         "grocery_resnet50",
-        f"{PHOTOS}{_alone_and_taught(PHOTO_METHODS)} {SERVED}",
+        f"{PHOTOS}{_alone_and_taught(PHOTO_METHODS)} --seeds=0,1 --only=measure {SERVED}",
         workdir="runs/grocery",
+        first=tuple(
+            f"{PHOTOS}{_alone_and_taught(methods)} --seeds={seed} --only=train"
+            for seed, methods in enumerate((PHOTO_METHODS, PHOTOS_TWICE))
+        ),
     ),
     Result("grocery_rivals", f"{PHOTOS}{PHOTO_RIVALS} --seeds=1 {SERVED}", workdir="runs/grocery"),
 )
@@ -141,9 +155,10 @@ COMPUTED = ("scale_full", "scale_wae_early")  # by tools/scale.py, from other me
 
 
 def measure(result: Result, root: Path = ROOT) -> None:
-    """Runs the command of a result, and copies what it wrote to results/."""
+    """Runs the commands of a result, and copies what they wrote to results/."""
     (root / FOLDER).mkdir(parents=True, exist_ok=True)
-    subprocess.run([sys.executable, *result.arguments], cwd=root, check=True)
+    for command in result.commands:
+        subprocess.run([sys.executable, *command], cwd=root, check=True)
     for name in result.files:
         if (root / FOLDER / name).exists():
             shutil.copy(root / FOLDER / name, root / "results" / name)
@@ -162,7 +177,8 @@ def main(argv: list[str] | None = None, root: Path = ROOT) -> int:
     failed = []
     for result in (known[name] for name in names):
         state = "done" if result.done(root) else "to do"
-        print(f"{result.name}, {state}: python {shlex.join(result.arguments)}", flush=True)
+        shown = [f"python {shlex.join(command)}" for command in result.commands]
+        print(f"{result.name}, {state}: {'; '.join(shown)}", flush=True)
         if not options.list and not result.done(root):
             try:
                 measure(result, root)

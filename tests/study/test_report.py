@@ -105,6 +105,25 @@ def test_seeds_are_averaged_and_their_spread_is_told(run_of):
     assert record["top1_sd"] == pytest.approx(0.04 / 2**0.5, abs=1e-4)
 
 
+def test_a_variant_is_held_against_runs_with_its_own_seeds(run_of):
+    images = np.arange(100)
+    counts = {"full": {0: 90, 1: 80}, "lowres": {0: 70, 1: 40}, "wae": {0: 80}, "stem": {7: 70}}
+    chosen = {
+        name: [run_of(name, seed, right=images < count) for seed, count in each.items()]
+        for name, each in counts.items()
+    }
+    ms = {"full": 4.0, "lowres": 1.0, "wae": 2.5, "stem": 2.5}
+    rows = {row.variant: row for row in report.make_rows(chosen, times_of(ms))}
+    assert [row.top1.value for row in rows.values()] == pytest.approx([0.85, 0.55, 0.8, 0.7])
+    # With seed 0: half of the gap, and on the line from 70 to 90 %.
+    assert rows["wae"].gap_recovered.value == pytest.approx(0.5)
+    assert rows["wae"].above_curve[ONE].value == pytest.approx(0)
+    # No other run has its seed: against the means of all.
+    assert rows["stem"].gap_recovered.value == pytest.approx(0.5)
+    assert rows["stem"].above_curve[ONE].value == pytest.approx(0)
+    assert rows["full"].gap_recovered.value == 1 and rows["lowres"].gap_recovered.value == 0
+
+
 def test_columns(chosen):
     records = [report.record(row) for row in report.make_rows(chosen, times_of(MS))]
     assert list(records[0]) == [

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,8 @@ class Row:
         top1_per_seed: Seeds ascending.
         top1_sd: Standard deviation over seeds; None for one seed.
         gap_recovered: (err(low) - err(variant)) / (err(low) - err(full)), see :func:`plain_low`;
-            None without both baselines.
+            None without both baselines. Like above_curve with the variant's own seeds, see
+            :func:`beside`.
         baseline: Whether it is one of these two.
         above_curve: Top-1 less that of the low-resolution curve at the time that the variant
             takes, see :func:`curve_of`; None for the curve's own points and without a curve.
@@ -68,16 +69,19 @@ def make_rows(chosen: Mapping[str, Sequence[Run]], times: Times | None) -> list[
             MAC ratios are relative to.
         times: None where nothing was timed.
     """
-    correct = np.stack([np.mean([r.correct for r in each], axis=0) for each in chosen.values()], 1)
-    found = paired.bootstrap(correct)
+    known: dict[frozenset[int], Accuracies] = {}  # by the seeds of the variant in question
     ms: dict[Cell, dict[str, float | None]] = {}
     if times:
         ms = {c: {name: times.ms_per_image(name, c) for name in chosen} for c in times.cells}
     base = next(iter(chosen))
     rows = []
     for name, each in chosen.items():
+        seeds = frozenset(run.seed for run in each)
+        if seeds not in known:
+            known[seeds] = _accuracies(beside(chosen, seeds))
+        found = known[seeds]
         per_seed = tuple(run.top1 for run in each)
-        known = [run.images_per_s for run in each if run.images_per_s is not None]
+        rates = [run.images_per_s for run in each if run.images_per_s is not None]
         rows.append(
             Row(
                 variant=name,
@@ -91,7 +95,7 @@ def make_rows(chosen: Mapping[str, Sequence[Run]], times: Times | None) -> list[
                 mac_ratio=chosen[base][0].macs / each[0].macs,
                 ms={c: ms[c][name] for c in ms},
                 speedup={c: times.speedup(base, name, c) for c in ms} if times else {},
-                train_images_per_s=float(np.mean(known)) if known else None,
+                train_images_per_s=float(np.mean(rates)) if rates else None,
                 epochs=_mean_total(each, "epochs"),
                 images_seen=_mean_total(each, "images_seen"),
                 hours=_mean_total(each, "hours"),
@@ -99,6 +103,23 @@ def make_rows(chosen: Mapping[str, Sequence[Run]], times: Times | None) -> list[
             )
         )
     return rows
+
+
+def beside(chosen: Mapping[str, Sequence[Run]], seeds: Collection[int]) -> dict[str, Sequence[Run]]:
+    """The runs that a variant with these seeds is held against.
+
+    They are those with the same seeds: what seeds differ by is then no difference of variants. A
+    variant that has none of them takes part with all of its runs.
+    """
+    return {
+        name: [run for run in each if run.seed in seeds] or each for name, each in chosen.items()
+    }
+
+
+def _accuracies(chosen: Mapping[str, Sequence[Run]]) -> Accuracies:
+    """Each variant's mean over its runs."""
+    means = [np.mean([run.correct for run in each], axis=0) for each in chosen.values()]
+    return paired.bootstrap(np.stack(means, 1))
 
 
 def _mean_total(each: Sequence[Run], key: str) -> float | None:
