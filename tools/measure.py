@@ -36,7 +36,7 @@ PHOTO_METHODS = (
     "lowres,lowres-128,lowres-160,stem,wae,wae-fast,wae-early,haar-early,wavelet-cdf97,"
     "decomposition"
 )
-PHOTOS_TWICE = "lowres,lowres-128,wae-fast,wae-early"  # with a second seed
+PHOTOS_TWICE = "lowres,lowres-128,lowres-160,wae,wae-fast,wae-early"  # with a second seed
 PHOTO_RIVALS = (
     "full,lowres,wae-fast,full+thinet-0.5,full+taylor-2x,full+tucker-2x,wae-fast+thinet-0.5,"
     "full+int8,full+thinet-0.5+int8,lowres+int8,wae-fast+int8,wae-fast+thinet-0.5+int8"
