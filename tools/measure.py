@@ -40,7 +40,7 @@ PHOTOS_TWICE = "lowres,lowres-128,lowres-160,wae,wae-fast,wae-early"  # with a s
 PHOTO_RIVALS = (
     "full,lowres,wae-fast,wae-early+distill,full+thinet-0.5,full+taylor-2x,full+tucker-2x,"
     "wae-fast+thinet-0.5,wae-early+thinet-0.5+distill,full+int8,full+thinet-0.5+int8,"
-    "full+taylor-2x+int8,lowres+int8,wae-fast+int8,wae-fast+thinet-0.5+int8,"
+    "full+taylor-2x+int8,full+tucker-2x+int8,lowres+int8,wae-fast+int8,wae-fast+thinet-0.5+int8,"
     "wae-early+distill+int8,wae-early+thinet-0.5+distill+int8"
 )
 _REMOVED = [
