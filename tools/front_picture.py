@@ -24,7 +24,7 @@ from wae_jax.checkpoints.load import load_step  # noqa: E402
 from wae_jax.config import settings_from_config  # noqa: E402
 from wae_jax.study.panels import make_panels  # noqa: E402
 from wae_jax.study.photos import photos_in_files  # noqa: E402
-from wae_jax.study.report import best_of, curve_of  # noqa: E402
+from wae_jax.study.rows import best_of, curve_of  # noqa: E402
 from wae_jax.study.variants import is_distilled  # noqa: E402
 from wae_jax.study.variants import split as split_name  # noqa: E402
 

@@ -164,9 +164,10 @@ def _report(options, chosen, times) -> None:
     from wae_jax.checkpoints import folders
     from wae_jax.study import report
     from wae_jax.study.plot import plot_rows
+    from wae_jax.study.rows import make_rows
     from wae_jax.study.sub_images import draw_sub_images
 
-    rows = report.make_rows(chosen, times)
+    rows = make_rows(chosen, times)
     warnings = report.warnings(chosen, times)
     last = next(reversed(chosen.values()))[-1]
     record = times.environment if times else last.machine

@@ -12,7 +12,7 @@ import numpy as np
 from wae_jax.report.files import is_number
 from wae_jax.study.measure import Cell
 from wae_jax.study.plot import draw_cell
-from wae_jax.study.report import Row
+from wae_jax.study.rows import Row
 
 _WIDTH, _HEIGHT = 4.4, 2.7  # inches: readable as they are on a phone
 _POINTS = 300  # of a curve; longer ones are averaged
@@ -122,7 +122,7 @@ def accuracy_charts(rows: Sequence[Row]) -> Iterator[str]:
     """Accuracy against measured time with the low-resolution curve, a chart per cell.
 
     Args:
-        rows: Of :func:`wae_jax.study.report.make_rows`, with times.
+        rows: Of :func:`wae_jax.study.rows.make_rows`, with times.
     """
     for cell in rows[0].ms:
         title = f"Accuracy against time, {cell[0]}, batch {cell[1]}"

@@ -14,6 +14,7 @@ from wae_jax.runtime.files import write_atomically
 from wae_jax.study import measure, runs
 from wae_jax.study import report as study_report
 from wae_jax.study.plot import timed
+from wae_jax.study.rows import make_rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +78,7 @@ def _read_study(folder: Path) -> tuple[StudyView, dict[str, Mapping[str, Any]], 
         return StudyView([], [], ["No run of this study is finished."]), {}, found
     times = measure.read_times(str(folder))
     chosen = runs.select(records, (), (), str(folder))
-    rows = study_report.make_rows(chosen, times)
+    rows = make_rows(chosen, times)
     shown = timed(rows)
     view = StudyView(
         study_report.table_lines(rows),

@@ -7,7 +7,7 @@ from typing import Any
 from wae_jax.bench.plots import MARKERS, make_panels
 from wae_jax.export.runtimes import TITLES
 from wae_jax.study.measure import Cell
-from wae_jax.study.report import Row, best_of, curve_of, front
+from wae_jax.study.rows import Row, best_of, curve_of, front
 from wae_jax.study.variants import DISTILLED, is_distilled, network_of, split
 
 _MARKERS = MARKERS + "<>hdp8H1234"  # a study may have many kinds of compression
@@ -23,7 +23,7 @@ def plot_rows(rows: Sequence[Row], path: Path) -> None:
     out; where there are many, the legend has columns.
 
     Args:
-        rows: Of :func:`wae_jax.study.report.make_rows`; at least one has times.
+        rows: Of :func:`wae_jax.study.rows.make_rows`; at least one has times.
         path: The file; its suffix says which kind.
     """
     rows = timed(rows)
