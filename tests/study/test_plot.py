@@ -57,3 +57,21 @@ def test_the_picture_has_the_curves_and_all_points(chosen, monkeypatch, tmp_path
     (front,) = [line for line in one.lines if line.get_label() == "Pareto front"]
     assert front.get_xydata().tolist() == [[1.0, 60.0], [1.5, 76.0], [4.0, 80.0]]
     assert (one.get_title(), batch.get_title()) == ("JAX, batch 1", "JAX, batch 32")
+
+
+def test_a_long_legend_is_under_the_panels(monkeypatch, tmp_path):
+    from matplotlib.figure import Figure
+
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *a, **k: drawn.append(figure))
+    for count in (5, 30):
+        right = {"full": 90} | {f"network-{n}": 50 + n for n in range(count)}
+        ms = {name: 1.0 + n for n, name in enumerate(right)}
+        plot_rows(make_rows(chosen_of(right), times_of(ms)), tmp_path / "study.png")
+    few, many = drawn
+    for figure in drawn:
+        figure.draw_without_rendering()
+    beside, under = (figure.legends[0].get_window_extent() for figure in drawn)
+    assert beside.x0 > max(axis.bbox.x1 for axis in few.axes)
+    assert under.y1 < min(axis.bbox.y0 for axis in many.axes)
+    assert many.get_figheight() > few.get_figheight()

@@ -1,5 +1,6 @@
 """The picture of a study: accuracy against measured time, the low-resolution curve, the front."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from wae_jax.study.rows import Row, best_of, curve_of, front
 from wae_jax.study.variants import DISTILLED, is_distilled, network_of, split
 
 _MARKERS = MARKERS + "<>hdp8H1234"  # a study may have many kinds of compression
-_IN_A_COLUMN = 22  # of the legend
+_BESIDE = 22  # entries of a legend beside the panels; a longer one is under them
+_ENTRY = 0.2  # height in inches
 
 
 def plot_rows(rows: Sequence[Row], path: Path) -> None:
@@ -20,7 +22,7 @@ def plot_rows(rows: Sequence[Row], path: Path) -> None:
     Error bars are 95 % intervals over test images. Variants of one network have its colour, those
     with the same steps the same marker; with a teacher it is filled, and its curve dashed. The
     dotted line is the Pareto front: no network is as fast and better. Rows without times are left
-    out; where there are many, the legend has columns.
+    out; where there are many, the legend is under the panels.
 
     Args:
         rows: Of :func:`wae_jax.study.rows.make_rows`; at least one has times.
@@ -39,13 +41,11 @@ def plot_rows(rows: Sequence[Row], path: Path) -> None:
         entries |= {name: e for e, name in zip(*axis.get_legend_handles_labels(), strict=True)}
         axis.set_ylabel("top-1, %")
     names = sorted(entries, key=_order([row.variant for row in rows]))
-    figure.legend(
-        [entries[name] for name in names],
-        names,
-        loc="outside right center",
-        fontsize="small",
-        ncols=1 + (len(names) - 1) // _IN_A_COLUMN,
-    )
+    place: dict[str, Any] = {"loc": "outside right center"}
+    if len(names) > _BESIDE:
+        place = {"loc": "outside lower center", "ncols": 4}
+        figure.set_figheight(figure.get_figheight() + _ENTRY * math.ceil(len(names) / 4))
+    figure.legend([entries[name] for name in names], names, fontsize="small", **place)
     figure.savefig(path, dpi=150)
 
 
