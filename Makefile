@@ -14,7 +14,7 @@ quickstart: $(VENV)/ready
 
 # The studies of docs/results.md; which networks each of them trains, tools/measure.py says.
 # CIFAR-10, every front end alone and taught; many hours on two CPU cores.
-study: $(VENV)/ready
+study: $(VENV)/ready-dev
 	$(RUN) tools/measure.py --only=cifar10
 
 # Pruned, decomposed and int8 networks beside them; shares their runs.

@@ -1,7 +1,7 @@
 """The README's picture: what the front end makes of a photo, and accuracy against time.
 
     python tools/front_picture.py --checkpoint=runs/grocery/wae-fast-0 --photo=coffee.png \
-      --out=results/front.png "CIFAR-10, a small VGG from scratch=results/cifar10_early.csv" \
+      --out=results/front.png "CIFAR-10, a small VGG from scratch=results/cifar10.csv" \
       "Grocery photos, pretrained ResNet-50=results/grocery_resnet50.csv"
 
 Above I, I_L, I_H and the image rebuilt from both; below a panel for each study's CSV, with its
@@ -72,7 +72,8 @@ def draw_study(axis, title: str, path: str) -> None:
     axis.set(xlabel=f"ms / image ({CELLS[cell]})", ylabel="top-1, %", title=title)
     axis.set_xlim(left=0)
     axis.grid(alpha=0.3)
-    axis.legend(loc="lower right", fontsize=6)
+    # Under the panel, where it hides no point.
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=4, fontsize=6)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -87,9 +88,9 @@ def main(argv: list[str] | None = None) -> int:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 6.6), layout="constrained")
+    figure = Figure(figsize=(10, 7.2), layout="constrained")
     FigureCanvasAgg(figure)
-    above, below = figure.subfigures(2, height_ratios=(1, 1.5))
+    above, below = figure.subfigures(2, height_ratios=(1, 1.7))
     for axis, (name, picture) in zip(
         above.subplots(1, len(PARTS)), parts_of(options.checkpoint, options.photo), strict=True
     ):

@@ -136,11 +136,10 @@ RESULTS = (
     ),
     Result("quickstart", f"{STUDY}full,lowres,wae-early", workdir="runs/study"),
     Result(
-        "cifar10_early",
-        f"{STUDY}full,lowres,wavelet-cdf97,haar-early,wae-early --seeds=0,1,2",
+        "cifar10",
+        f"{STUDY}{_alone_and_taught(METHODS)} --seeds=0,1,2 {SERVED}",
         workdir="runs/study",
     ),
-    Result("cifar10", f"{STUDY}{_alone_and_taught(METHODS)} --seeds=0,1,2", workdir="runs/study"),
     Result("cifar10_rivals", f"{STUDY}{RIVALS} --seeds=0,1 {SERVED}", workdir="runs/study"),
     Result(
         "grocery_resnet50",
