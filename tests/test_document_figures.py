@@ -224,8 +224,19 @@ def test_what_the_tables_of_rivals_say(rows, page):
     ends = faster(photos, "wae-fast+thinet-0.5+int8")
     assert f"the same steps give {ends} times (above)" in text
     assert "with both it is {}x to {}x as fast".format(*ends.split(" to ")) in page("README.md")
-    for name, words in (("full+int8", "points lost for"), ("wae-early+distill+int8", "points for")):
+    assert round(float(lost(small, "full+int8")), 1) == 0
+    assert f"`full+int8`, none lost for {faster(small, 'full+int8')} times" in text
+    for name, words in (
+        ("full+tucker-4x", "points lost for"),
+        ("wae-early+distill+int8", "points for"),
+    ):
         assert f"`{name}`, {lost(small, name)} {words} {faster(small, name)} times" in text
+    assert all(float(lost(small, f"full+{name}-2x")) < 0 for name in ("taylor", "thinet", "tucker"))
+    of = {name: faster(small, f"full+{name}-4x") for name in ("taylor", "thinet", "tucker")}
+    assert (
+        f"is {of['taylor']} times the speed for `taylor`, {of['thinet']} for `thinet` and "
+        f"{of['tucker']} for `tucker`, and {faster(small, 'lowres')} for `lowres`."
+    ) in text
 
 
 def test_what_the_table_of_photos_says(rows, page):
