@@ -226,6 +226,7 @@ def test_what_the_tables_of_rivals_say(rows, page):
     assert "with both it is {}x to {}x as fast".format(*ends.split(" to ")) in page("README.md")
     assert round(float(lost(small, "full+int8")), 1) == 0
     assert f"`full+int8`, none lost for {faster(small, 'full+int8')} times" in text
+    assert float(lost(small, "full+tucker-4x")) < 0
     gained = lost(small, "full+tucker-4x").removeprefix("-")
     assert f"{gained} points gained for {faster(small, 'full+tucker-4x')} times" in text
     name = "wae-early+distill+int8"

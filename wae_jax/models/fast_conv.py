@@ -39,18 +39,26 @@ def product(weights: jax.Array, x: jax.Array, bias: jax.Array | None) -> jax.Arr
     return y.reshape(*x.shape[:-1], -1)
 
 
+def windows(x: jax.Array, size, strides, padding) -> list[jax.Array]:
+    """(B, H, W, C) -> (B, h, w, C) for each weight of a filter: what it meets, row by row.
+
+    ``size``, ``strides`` and ``padding`` as for a conv: of height and width.
+    """
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    last = [
+        (have - need) // stride * stride
+        for have, need, stride in zip(x.shape[1:3], size, strides, strict=True)
+    ]
+    return [
+        x[:, i : i + last[0] + 1 : strides[0], j : j + last[1] + 1 : strides[1]]
+        for i in range(size[0])
+        for j in range(size[1])
+    ]
+
+
 def patches(x: jax.Array, size: tuple[int, int], stride: int, padding: int) -> jax.Array:
     """(B, H, W, C) -> (B, h, w, height * width * C): what each position of a conv sees."""
-    x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    last = [(have - need) // stride * stride for have, need in zip(x.shape[1:3], size, strict=True)]
-    return jnp.concatenate(
-        [
-            x[:, i : i + last[0] + 1 : stride, j : j + last[1] + 1 : stride]
-            for i in range(size[0])
-            for j in range(size[1])
-        ],
-        axis=-1,
-    )
+    return jnp.concatenate(windows(x, size, (stride, stride), ((padding, padding),) * 2), axis=-1)
 
 
 def winograd_weights(kernel: jax.Array | np.ndarray) -> list[np.ndarray]:

@@ -1,12 +1,12 @@
 """A conv as a product of smaller ones, as decompositions of its kernel give them."""
 
 import functools
-from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from wae_jax.models.fast_conv import windows
 from wae_jax.models.layers import Conv, channel_sums
 
 # The factors by name, from the input side; the last one has the conv's bias.
@@ -67,14 +67,13 @@ class LowRankConv(nn.Module):
         size, strides, padding = [1, 1], [1, 1], [(0, 0), (0, 0)]
         size[axis], strides[axis] = self.size, self.strides
         padding[axis] = (self.size // 2,) * 2
-        by_channel: dict[str, Callable] = {"conv_general_dilated": conv_by_channel}
         return nn.Conv(
             features,
             size,
             strides=strides,
             padding=padding,
             feature_group_count=groups,
-            **(by_channel if groups > 1 else {}),
+            conv_general_dilated=conv_by_channel if groups > 1 else None,
             use_bias=False,
             kernel_init=nn.initializers.he_normal() if groups == 1 else _LECUN,
             dtype=self.dtype,
@@ -99,22 +98,8 @@ def conv_by_channel(x: jax.Array, kernel: jax.Array, strides, padding, **options
     )
 
 
-def _slices(x: jax.Array, size: tuple[int, ...], strides, padding) -> list[jax.Array]:
-    """What each weight of a filter meets: (B, h, w, C), row by row of the filter."""
-    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-    height, width = (
-        (have - need) // stride * stride + 1
-        for have, need, stride in zip(x.shape[1:3], size, strides, strict=True)
-    )
-    return [
-        x[:, i : i + height : strides[0], j : j + width : strides[1]]
-        for i in range(size[0])
-        for j in range(size[1])
-    ]
-
-
 def _weighted_sum(x, kernel, strides, padding):
-    parts = _slices(x, kernel.shape[:2], strides, padding)
+    parts = windows(x, kernel.shape[:2], strides, padding)
     factors = kernel.reshape(-1, kernel.shape[-1])
     return functools.reduce(jnp.add, map(jnp.multiply, parts, factors))
 
@@ -133,7 +118,7 @@ def _sum_of_slices_backward(strides, padding, saved, dy):
     (dx,) = jax.vjp(lambda x: _weighted_sum(x, kernel, strides, padding), x)[1](dy)
     wide = dy.astype(jnp.float32)
     # As products with ones: XLA's reductions over positions are slow on CPU too.
-    sums = [channel_sums(part * wide) for part in _slices(x, kernel.shape[:2], strides, padding)]
+    sums = [channel_sums(part * wide) for part in windows(x, kernel.shape[:2], strides, padding)]
     return dx, jnp.stack(sums).reshape(kernel.shape).astype(kernel.dtype)
 
 
