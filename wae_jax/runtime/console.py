@@ -39,7 +39,7 @@ class _Lines(tqdm.tqdm):
             self._decr_instances(self)
 
 
-# No thread of tqdm's own: data-loading workers are forked from this process.
+# No thread of tqdm's own, which would draw beside the one that updates a bar.
 tqdm.tqdm.monitor_interval = 0
 
 

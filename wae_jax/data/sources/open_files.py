@@ -3,10 +3,10 @@
 import collections
 import contextlib
 import dataclasses
+import functools
 import os
 import resource
 import threading
-import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,7 +28,10 @@ class _File:
 class OpenFiles:
     """Opens files when they are needed, and closes the ones that were not for the longest time.
 
-    One in use is never closed: where all are, the next waits. A child of a fork starts with none.
+    One in use is never closed: where all are, the next waits. A process forked from one that has
+    read may not read: ArrayRecord's library has a thread of its own, whose lock a child gets as it
+    is at the fork, and where it is held then the child would wait for ever (one fork in a hundred,
+    soon after the first read).
 
     Attributes:
         limit: files open at a time; default: a quarter of what the system allows this process.
@@ -36,11 +39,6 @@ class OpenFiles:
 
     def __init__(self, limit: int | None = None):
         self.limit = limit or _default_limit()
-        self.start_empty()
-        _ALL.add(self)
-
-    def start_empty(self) -> None:
-        """Forgets all files; they close once nobody uses them."""
         self._files: collections.OrderedDict[Path, _File] = collections.OrderedDict()
         self._changed = threading.Condition()
 
@@ -49,9 +47,10 @@ class OpenFiles:
         """The reader of a file, for the time of the block.
 
         Raises:
-            UserError: the file cannot be opened. That of a damaged file raises RuntimeError when it
-                reads.
+            UserError: the file cannot be opened, or this process is a fork of one that has read.
+                The reader of a damaged file raises RuntimeError when it reads.
         """
+        _check_process()
         with self._changed:
             file = self._files.get(path)
             while file is None:
@@ -80,6 +79,20 @@ class OpenFiles:
         return True
 
 
+@functools.cache
+def _first_to_read() -> int:
+    """This process, or the one that it was forked from after a first call there."""
+    return os.getpid()
+
+
+def _check_process() -> None:
+    if _first_to_read() != os.getpid():
+        raise UserError(
+            "cannot read ArrayRecord files in a process forked from one that has read some: start "
+            'it by multiprocessing\'s "spawn" or "forkserver"'
+        )
+
+
 def _open(path: Path) -> ArrayRecordReader:
     reader = ArrayRecordReader(str(path), "readahead_buffer_size:0")
     if not reader.ok():  # without a reason; damage will be told by reading
@@ -100,15 +113,3 @@ def _default_limit() -> int:
     if soft == resource.RLIM_INFINITY:
         return _MOST
     return max(_FEWEST, min(_MOST, soft // _SHARE))
-
-
-_ALL: "weakref.WeakSet[OpenFiles]" = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    # Another thread may have held the lock, and an offset in a file would be shared.
-    for files in list(_ALL):
-        files.start_empty()
-
-
-os.register_at_fork(after_in_child=_after_fork)
