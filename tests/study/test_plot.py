@@ -40,6 +40,33 @@ def test_int8_is_in_the_panels_of_the_runtimes_that_have_it(monkeypatch, tmp_pat
     assert texts[-4:] == names and "Pareto front" in texts
 
 
+def test_many_kinds_and_budgets_stay_apart(monkeypatch, tmp_path):
+    """As on CIFAR-10: a method is a shape, its budget a size, a teacher fills it."""
+    from matplotlib.figure import Figure
+
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *a, **k: drawn.append(figure))
+    removed = [
+        f"full+{method}-{fewer}"
+        for method in ("taylor", "thinet", "tucker", "cp", "asymmetric")
+        for fewer in ("2x", "3.4x", "4x")
+    ]
+    names = ["full", *removed, *(f"{n}+distill" for n in removed), "full+int8", "full+thinet-0.5"]
+    chosen = chosen_of(dict.fromkeys(names, 70))
+    plot_rows(make_rows(chosen, times_of(dict.fromkeys(names, 1.0))), tmp_path / "study.png")
+    looks = {
+        c.get_label(): (line.get_marker(), line.get_markersize(), line.get_fillstyle())
+        for c in drawn[0].axes[0].containers
+        for line in [c.lines[0]]
+    }
+    assert list(looks) == names and len(set(looks.values())) == len(names)
+    assert len({marker for marker, _, _ in looks.values()}) == 8
+    shape, sizes, fills = zip(*(looks[f"full+cp-{x}"] for x in ("2x", "3.4x", "4x")), strict=True)
+    assert len(set(shape)) == 1 and list(sizes) == sorted(set(sizes), reverse=True)
+    assert {looks["full"][1], *sizes} == {each for _, each, _ in looks.values()}
+    assert set(fills) == {"none"} and looks["full+cp-2x+distill"][2] == "full"
+
+
 def test_the_picture_has_the_curves_and_all_points(chosen, monkeypatch, tmp_path):
     from matplotlib.figure import Figure
 

@@ -9,9 +9,10 @@ from wae_jax.bench.plots import MARKERS, make_panels
 from wae_jax.export.runtimes import TITLES
 from wae_jax.study.measure import Cell
 from wae_jax.study.rows import Row, best_of, curve_of, front
-from wae_jax.study.variants import DISTILLED, is_distilled, network_of, split
+from wae_jax.study.variants import DISTILLED, INT8, is_distilled, method_of, split
 
-_MARKERS = MARKERS + "<>hdp8H1234"  # a study may have many kinds of compression
+_MARKERS = MARKERS + "<>dp"  # a study may have many kinds of compression
+_LARGEST, _SMALLEST = 6, 3.5  # sizes of markers in points, the first is matplotlib's own
 _BESIDE = 22  # entries of a legend beside the panels; a longer one is under them
 _ENTRY = 0.2  # height in inches
 
@@ -108,45 +109,49 @@ def _draw_front(axis, rows: Sequence[Row], cell: Cell) -> None:
         )
 
 
-def _looks(rows: Sequence[Row]) -> dict[str, tuple[str, str]]:
-    """Colour and marker by variant."""
-    names = list(dict.fromkeys(split(row.variant)[0] for row in rows))
+def _looks(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
+    """Colour and marker by variant, as options of matplotlib's plots."""
+    networks = list(dict.fromkeys(split(row.variant)[0] for row in rows))
     kinds = list(dict.fromkeys(_kind(row.variant) for row in rows))
-    if len(kinds) == 1:  # networks alone: markers tell them apart too
-        return {
-            row.variant: (f"C{n % 10}", MARKERS[n % len(MARKERS)])
-            for row in rows
-            for n in (names.index(split(row.variant)[0]),)
+    budgets = sorted({_fewer(row.variant) for row in rows})
+    step = (_LARGEST - _SMALLEST) / max(3, len(budgets) - 1)
+    found = {}
+    for row in rows:
+        network = networks.index(split(row.variant)[0])
+        # Where there are networks alone, markers tell them apart too.
+        kind = network % len(MARKERS) if len(kinds) == 1 else kinds.index(_kind(row.variant))
+        found[row.variant] = {
+            "color": f"C{network % 10}",
+            "marker": _MARKERS[kind % len(_MARKERS)],
+            "markersize": _LARGEST - step * budgets.index(_fewer(row.variant)),
         }
-    return {
-        row.variant: (
-            f"C{names.index(split(row.variant)[0]) % 10}",
-            _MARKERS[kinds.index(_kind(row.variant)) % len(_MARKERS)],
-        )
-        for row in rows
-    }
+    return found
 
 
 def _kind(variant: str) -> str:
-    """What was done to the network."""
-    return network_of(variant).removeprefix(split(variant)[0])
+    """What was done to the network, whatever the budget."""
+    _, steps, _, int8 = split(variant)
+    return "+".join(method_of(step)[0] for step in steps) + INT8 * int8
+
+
+def _fewer(variant: str) -> float:
+    """How many times fewer MACs its steps were asked for."""
+    return math.prod(method_of(step)[1] or 1 for step in split(variant)[1])
 
 
 def _draw_points(
-    axis, rows: Sequence[Row], cell: Cell, looks: Mapping[str, tuple[str, str]]
+    axis, rows: Sequence[Row], cell: Cell, looks: Mapping[str, Mapping[str, Any]]
 ) -> None:
     for row in rows:
-        colour, marker = looks[row.variant]
         top1 = row.top1
         axis.errorbar(
             _time(row, cell),
             100 * top1.value,
             yerr=[[100 * (top1.value - top1.low)], [100 * (top1.high - top1.value)]],
-            marker=marker,
-            color=colour,
             fillstyle="full" if is_distilled(row.variant) else "none",
             linestyle="none",
             capsize=2,
             elinewidth=0.7,
             label=row.variant,
+            **looks[row.variant],
         )

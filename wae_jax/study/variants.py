@@ -42,6 +42,12 @@ def network_of(variant: str) -> str:
     return variant.removesuffix(INT8).removesuffix(DISTILLED) + INT8 * int8
 
 
+def method_of(step: str) -> tuple[str, float | None]:
+    """The method of compression, and how many times fewer MACs; None where the name has none."""
+    budget = None if step in METHODS else _BUDGET.fullmatch(step)
+    return (budget[1], float(budget[2])) if budget else (step, None)
+
+
 def made_of(variant: str, first: str) -> str | None:
     """The variant that it is made of: of the last step's network, or in float32; None for none.
 
@@ -72,14 +78,13 @@ def with_steps(settings: Settings, variant: str) -> Settings:
         plain = dataclasses.asdict(CompressSettings())
         changes = plain | {"int8": int8}
     for step in steps:
-        budget = None if step in METHODS else _BUDGET.fullmatch(step)
-        method, macs = (budget[1], 1 / float(budget[2])) if budget else (step, None)
-        if method not in METHODS or (macs is not None and not 0 < macs <= 1):
+        method, times = method_of(step)
+        if method not in METHODS or (times is not None and times < 1):
             raise UserError(
                 f"--variants: {variant}: no step {step!r}; there are {', '.join(METHODS)}, those "
                 "with a budget as taylor-2x, and at the end distill and int8"
             )
-        changes |= {"method": method, "macs": macs or 0.0, "ms": 0.0}
+        changes |= {"method": method, "macs": 1 / times if times else 0.0, "ms": 0.0}
         if METHODS[method].streams is None:
             changes["streams"] = False
         last = dataclasses.replace(settings.compress, **changes)
