@@ -231,12 +231,30 @@ def test_what_the_tables_of_rivals_say(rows, page):
     assert f"{gained} points gained for {faster(small, 'full+tucker-4x')} times" in text
     name = "wae-early+distill+int8"
     assert f"`{name}`, {lost(small, name)} points for {faster(small, name)} times" in text
-    assert all(float(lost(small, f"full+{name}-2x")) < 0 for name in ("taylor", "thinet", "tucker"))
-    of = {name: faster(small, f"full+{name}-4x") for name in ("taylor", "thinet", "tucker")}
+    methods = "taylor", "thinet", "tucker", "cp"
+    assert all(float(lost(small, f"full+{method}-2x")) < 0 for method in methods)
+    of = [faster(small, f"full+{method}-4x") for method in methods]
     assert (
-        f"is {of['taylor']} times the speed for `taylor`, {of['thinet']} for `thinet` and "
-        f"{of['tucker']} for `tucker`, and {faster(small, 'lowres')} for `lowres`."
-    ) in text
+        "is {} times the speed for `taylor`, {} for `thinet`, {} for `tucker`, {} for `cp`, and {} "
+        "for `lowres`."
+    ).format(*of, faster(small, "lowres")) in text
+    ends = [
+        number(small[f"full+{method}-2x"], f"speedup_onnxruntime_batch_{n}")
+        for method in methods[1:]
+        for n in (1, 32)
+    ]
+    assert f"all but `taylor` run at {min(ends):.1f} to {max(ends):.1f} times the speed" in text
+    twins = [
+        (name, f"{name}+distill")
+        for method in methods
+        for name in (f"full+{method}-{fewer}" for fewer in ("2x", "3.4x", "4x"))
+    ]
+    gains = [100 * (number(small[b], "top1") - number(small[a], "top1")) for a, b in twins]
+    assert (sum(gain < 0 for gain in gains), sum(gain > 0 for gain in gains)) == (9, 3)
+    words = "nine of the twelve are worse with it, by up to {:.1f} points, and three better, by up"
+    assert f"{words.format(-min(gains))} to {max(gains):.1f}." in text
+    full = number(small["full"], "top1")
+    assert sum(number(small[name], "top1") > full for name, _ in twins) > len(twins) / 2
 
 
 def test_what_the_table_of_photos_says(rows, page):
