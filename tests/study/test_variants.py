@@ -5,7 +5,7 @@ import pytest
 from wae_jax.config import Settings
 from wae_jax.errors import UserError
 from wae_jax.study import variants
-from wae_jax.study.variants import made_of, network_of, split, with_steps
+from wae_jax.study.variants import made_of, method_of, split, with_steps
 
 
 @pytest.mark.parametrize(
@@ -38,9 +38,12 @@ def test_what_a_variant_is_made_of(variant, before):
     assert made_of(variant, "full") == before
 
 
-def test_layers_and_precision_have_a_name():
-    assert network_of("wae+cp-2x+distill") == "wae+cp-2x"
-    assert network_of("wae+distill+int8") == "wae+int8"
+@pytest.mark.parametrize(
+    "step, known",
+    [("cp-3.4x", ("cp", 3.4)), ("thinet-0.5", ("thinet-0.5", None)), ("tucker", ("tucker", None))],
+)
+def test_a_step_is_a_method_and_its_budget(step, known):
+    assert method_of(step) == known
 
 
 def test_the_last_step_is_what_is_asked_for():

@@ -36,12 +36,6 @@ def is_int8(variant: str) -> bool:
     return split(variant)[3]
 
 
-def network_of(variant: str) -> str:
-    """The name without teacher: what its layers and their precision depend on."""
-    _, _, _, int8 = split(variant)
-    return variant.removesuffix(INT8).removesuffix(DISTILLED) + INT8 * int8
-
-
 def method_of(step: str) -> tuple[str, float | None]:
     """The method of compression, and how many times fewer MACs; None where the name has none."""
     budget = None if step in METHODS else _BUDGET.fullmatch(step)
