@@ -30,7 +30,7 @@ class OpenFiles:
 
     One in use is never closed: where all are, the next waits. A process forked from one that has
     read may not read: ArrayRecord's library has a thread of its own, whose lock a child gets as it
-    is at the fork, and where it is held then the child would wait for ever (9 of 1,050 forks soon
+    is at the fork, and where it is held then the child would wait for ever (9 of 1,350 forks soon
     after the first read, on busy cores).
 
     Attributes:
