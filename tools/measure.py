@@ -6,9 +6,9 @@
 
 Everything is first written to runs/results/, and copied to results/ when its command has ended. A
 command that is done is passed over, and a study that was stopped goes on where it was; to begin
-anew, remove runs/results/, runs/study/ and runs/grocery/, where the studies' runs are. One that
-fails is named, and the others are measured all the same:
-*_runtimes, *_exporters and data_bench need torch, and data_bench torchvision, in the environment.
+anew, remove runs/results/ and the folders of the studies: runs/study/, runs/longer/, runs/grocery/.
+One that fails is named, and the others are measured all the same: *_runtimes, *_exporters and
+data_bench need torch, and data_bench torchvision, in the environment.
 Stop other programs meanwhile: their share shows in the times.
 
 The studies on photos start from runs/keras-resnet50, which make fetches; the records of their runs
@@ -57,6 +57,12 @@ RIVALS = ",".join(
         "wae-fast+int8,wae-fast+distill+int8,wae-fast+thinet-0.5+distill+int8",
         "wae-early+distill+int8,wae-early+thinet-0.5+distill+int8",
     ]
+)
+# As many passes in one go as RIVALS have that are made of a trained network, and such from there.
+LONGER = (
+    "full,lowres,wae-early,lowres+distill,wae-early+distill,full+taylor-3.4x,full+taylor-4x,"
+    "full+tucker-4x,full+cp-4x --config.stages.joint.epochs=9.6 "
+    "--config.stages.end_to_end.epochs=9.6 --config.compress.epochs=2.4"
 )
 RUNTIMES = (
     "--methods=full,lowres,wae-fast,wae-early --batch_sizes=1,8 --runtimes=jax,onnxruntime,openvino"
@@ -141,6 +147,7 @@ RESULTS = (
         workdir="runs/study",
     ),
     Result("cifar10_rivals", f"{STUDY}{RIVALS} --seeds=0,1 {SERVED}", workdir="runs/study"),
+    Result("cifar10_longer", f"{STUDY}{LONGER} --seeds=0,1 {SERVED}", workdir="runs/longer"),
     Result(
         "grocery_resnet50",
         f"{PHOTOS}{_alone_and_taught(PHOTO_METHODS)} --seeds=0,1 --only=measure {SERVED}",
