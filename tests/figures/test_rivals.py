@@ -151,6 +151,12 @@ def test_what_the_table_of_as_many_passes_says(rows, page):
         f"`full+taylor-4x` {-gained['full+taylor-4x']:.1f} and `full+cp-4x` "
         f"{-gained['full+cp-4x']:.1f} worse."
     ) in text
+    share, early = (number(table["wae-early"], "gap_recovered") for table in (found, before))
+    points = number(found["wae-early"], "above_curve_onnxruntime_batch_1")
+    assert (
+        f"`wae-early` then recovers {100 * share:.0f} % of the gap ({100 * early:.0f} % before, "
+        f"with the same two seeds), and is {100 * points:.1f} points above the low-resolution curve"
+    ) in page("docs/results.md")
     here, above = (number(table["full"], "ms_onnxruntime_batch_1") for table in (found, before))
     assert f"takes {here:.3f} ms in ONNX Runtime here, {above:.3f} above" in text
 
