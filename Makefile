@@ -17,7 +17,7 @@ quickstart: $(VENV)/ready
 study: $(VENV)/ready-dev
 	$(RUN) tools/measure.py --only=cifar10
 
-# Pruned, decomposed and int8 networks beside them, which shares their runs; then all with as many passes.
+# Pruned, decomposed and int8 networks beside them; shares their runs. Then as many passes for all.
 rivals: $(VENV)/ready-dev
 	$(RUN) tools/measure.py --only=cifar10_rivals,cifar10_longer
 

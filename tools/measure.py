@@ -58,7 +58,7 @@ RIVALS = ",".join(
         "wae-early+distill+int8,wae-early+thinet-0.5+distill+int8",
     ]
 )
-# As many passes in one go as RIVALS have that are made of a trained network, and such from there.
+# As many passes in one go as what is pruned in RIVALS has in two, and pruned networks made of that.
 LONGER = (
     "full,lowres,wae-early,lowres+distill,wae-early+distill,full+taylor-3.4x,full+taylor-4x,"
     "full+tucker-4x,full+cp-4x --config.stages.joint.epochs=9.6 "
